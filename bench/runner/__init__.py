@@ -1,0 +1,1 @@
+"""The runner behind tools/bench: builds, checks, measures and reports."""

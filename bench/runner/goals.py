@@ -1,0 +1,65 @@
+"""The goals ringloop's benchmarks are held to, and whether they are met; docs/benchmarks.md explains them."""
+
+from dataclasses import dataclass
+
+from . import echo, nop, timers
+from .results import geometric_mean, print_table
+
+
+@dataclass
+class Goal:
+    bench: str
+    text: str
+    limit: float
+    value: float | None  # None: could not be measured
+    floor: float | None = None  # what bare liburing reaches in the same run: the limit of this machine
+
+    @property
+    def met(self):
+        return self.value is not None and self.value <= self.limit
+
+    @property
+    def verdict(self):
+        if self.value is None:
+            return 'not measured'
+        return 'pass' if self.met else 'MISS'
+
+
+def echo_ratio(results, contender, peer):
+    ratios = [results.ratio(echo.NAME, case, contender, peer, 'cpu_ns_per_op') for case in echo.goal_cases(results)]
+    return geometric_mean(ratios) if ratios and None not in ratios else None
+
+
+def echo_goals(results):
+    goals = [Goal(echo.NAME, f'CPU per message, N>=16 depth 1, ratio to {peer} (geomean)', limit,
+                  echo_ratio(results, 'ringloop', peer),
+                  1.0 if peer == 'liburing' else echo_ratio(results, 'liburing', peer))
+             for peer, limit in (('libuv', 0.85), ('libev', 0.85), ('liburing', 1.05))]
+    case = 'n=64,size=64,depth=1,cpus=1'
+    goals.append(Goal(echo.NAME, f'system calls per message, {case}', 0.10,
+                      results.value(echo.NAME, case, 'ringloop', 'syscalls_per_op'),
+                      results.value(echo.NAME, case, 'liburing', 'syscalls_per_op')))
+    return goals
+
+
+def nop_goals(results):
+    ours = results.value(nop.NAME, 'batch=32', 'ringloop', 'instructions_per_op')
+    raw = results.value(nop.NAME, 'batch=32', 'liburing', 'instructions_per_op')
+    return [Goal(nop.NAME, 'user instructions more than a raw nop, batch=32', 100,
+                 None if ours is None or raw is None else ours - raw, 0.0)]
+
+
+def timers_goals(results):
+    ratio = results.ratio(timers.NAME, 'op=insert_cancel,count=100000', 'ringloop', 'libev', 'cpu_ns_per_op')
+    return [Goal(timers.NAME, 'insert_cancel, count=100000, ratio to libev', 1 / 2.5, ratio)]
+
+
+def goals_of(benches, results):
+    makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals}
+    return [goal for name, make in makers.items() if name in benches for goal in make(results)]
+
+
+def print_goals(goals):
+    rows = [[f'{goal.bench}: {goal.text}', f'{goal.limit:.3g}', '-' if goal.value is None else f'{goal.value:.3f}',
+             '-' if goal.floor is None else f'{goal.floor:.3f}', goal.verdict] for goal in goals]
+    print_table('goals', ['goal', 'at most', 'ringloop', 'liburing', 'verdict'], rows)

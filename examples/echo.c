@@ -1,0 +1,95 @@
+/* echo.c: sends back what it receives: echo [PORT] (default 7777; end it with Ctrl-C).
+ *
+ * Nothing is copied: each received buffer is handed to the write, which gives it back when its bytes have left. */
+#include <ringloop.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { UNSENT_BYTES_MAX = 256 * 1024 }; /* with more unsent, a peer is not read from */
+
+static void on_closed(struct loop_stream *stream)
+{
+    free(stream);
+}
+
+static void on_read(struct loop_stream *stream, const struct loop_result *result);
+
+static void on_written(struct loop_stream *stream, int error, size_t bytes, void *arg)
+{
+    (void)bytes;
+    (void)arg;
+    if (error != 0)
+        loop_stream_close(stream, on_closed);
+    else if (loop_stream_queued(stream) < UNSENT_BYTES_MAX)
+        loop_stream_read_start(stream, on_read); /* nothing changes if it is being read already, or has ended */
+}
+
+static void on_shut_down(struct loop_stream *stream, int error)
+{
+    (void)error;
+    loop_stream_close(stream, on_closed);
+}
+
+static void on_read(struct loop_stream *stream, const struct loop_result *result)
+{
+    struct loop_write_terms terms = {.release = result->buffer};
+
+    if (result->res == 0 && loop_stream_shutdown(stream, on_shut_down) == 0)
+        return; /* the peer is done; so are we, once everything has been sent back */
+    if (result->res <= 0 ||
+        loop_stream_write(stream, result->data, (size_t)result->res, on_written, NULL, &terms) < 0) {
+        loop_stream_close(stream, on_closed);
+        return;
+    }
+    if (loop_stream_queued(stream) >= UNSENT_BYTES_MAX)
+        loop_stream_read_stop(stream);
+}
+
+static void on_accept(struct loop_listener *listener, int fd)
+{
+    static const struct loop_stream_options options = {.flags = LOOP_STREAM_NODELAY, .on_close = on_closed};
+    struct loop                            *loop = listener->data;
+    struct loop_stream                     *stream;
+
+    if (fd < 0) /* e.g. -EMFILE: the listener goes on by itself when a descriptor is free again */
+        return;
+    stream = calloc(1, sizeof *stream);
+    if (!stream || loop_stream_open(loop, stream, fd, &options) < 0) {
+        loop_close(loop, fd, NULL, NULL, NULL);
+        free(stream);
+        return;
+    }
+    if (loop_stream_read_start(stream, on_read) < 0)
+        loop_stream_close(stream, on_closed);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned long        port = argc > 1 ? strtoul(argv[1], NULL, 10) : 7777;
+    struct loop_listener listener = {0};
+    struct loop_address  address;
+    struct loop         *loop;
+    int                  r = loop_create(&loop, NULL);
+
+    if (r < 0) {
+        fprintf(stderr, "echo: %s: %s\n", strerror(-r), loop_obstacle_text(loop_obstacle(r)));
+        return 1;
+    }
+    listener.data = loop;
+    r = loop_address_parse(&address, "127.0.0.1", (uint16_t)port);
+    if (r == 0)
+        r = loop_listener_start(loop, &listener, &address, NULL, on_accept);
+    if (r == 0)
+        r = loop_listener_address(&listener, &address);
+    if (r == 0) {
+        printf("ready %u\n", loop_address_port(&address));
+        fflush(stdout);
+        loop_run(loop, LOOP_RUN_DEFAULT);
+    } else {
+        fprintf(stderr, "echo: %s\n", strerror(-r));
+    }
+    loop_destroy(loop);
+    return r < 0;
+}

@@ -1,0 +1,16 @@
+/* ringloop.h: the umbrella header of ringloop, a callback-driven event loop on io_uring. */
+#ifndef RINGLOOP_H
+#define RINGLOOP_H
+
+#include <ringloop/address.h>
+#include <ringloop/buffer.h>
+#include <ringloop/listener.h>
+#include <ringloop/loop.h>
+#include <ringloop/op.h>
+#include <ringloop/post.h>
+#include <ringloop/stream.h>
+#include <ringloop/timer.h>
+#include <ringloop/types.h>
+#include <ringloop/version.h>
+
+#endif

@@ -1,0 +1,161 @@
+/* ringloop/loop.h: the loop itself: create, run, stop, destroy; options, features, statistics.
+ *
+ * Life: loop_create > (start operations and objects) > loop_run > loop_destroy. The thread that first runs
+ * the loop owns it from then on; before that any one thread may use it, and what it starts only queues.
+ *
+ * The order of one turn: work queued to run before waiting; submit what has gathered and wait (until the
+ * next timer; not at all while results, posts or timers are due); refresh the cached time; completions in
+ * the order the kernel gave them; results known early; posts; due timers, by (deadline, order of start). */
+#ifndef RINGLOOP_LOOP_H
+#define RINGLOOP_LOOP_H
+
+#include <ringloop/types.h>
+
+#include <stdbool.h>
+
+LOOP_BEGIN_DECLS
+
+/* All memory of a loop comes from here: like realloc(3); size 0 frees and returns NULL. */
+struct loop_allocator {
+    void *(*resize)(void *arg, void *memory, size_t size);
+    void *arg;
+};
+
+/* When queued SQEs go to the kernel: at batch of them, or when the first is deadline_ns old, or when the loop
+ * is about to wait, whichever comes first. min_wait_*: a wait goes on for min_wait_ns or until
+ * min_wait_batch completions are there (kernel 6.12; ignored, and reported so, where it lacks that). */
+struct loop_submit_policy {
+    uint32_t batch;          /* 0: the size of the SQ */
+    uint32_t min_wait_batch; /* 0: 1 */
+    uint64_t deadline_ns;    /* 0: none, and no clock is read between callbacks */
+    uint64_t min_wait_ns;    /* 0: none */
+};
+
+/* { 0 }, or NULL, is valid and the default. */
+struct loop_options {
+    uint32_t                  sq_entries; /* 0: 256; rounded up to a power of two, 8 ... 32768 */
+    uint32_t                  cq_entries; /* 0: 16 times the SQ; at least sq_entries, at most 65536 */
+    uint32_t                  ops_max;    /* 0: 1 048 576 operations at a time, then -ENOBUFS */
+    uint32_t                  posts_max;  /* 0: 1 048 576 posts waiting, then -ENOBUFS */
+    struct loop_submit_policy submit;
+    struct loop_allocator     allocator;    /* resize NULL: realloc(3) */
+    uint32_t                  buffer_size;  /* default buffer group: bytes per buffer; 0: 16384 */
+    uint32_t                  buffer_count; /* 0: 256; a power of two up to 32768 */
+    uint32_t                  flags;        /* none yet: must be 0 */
+    uint32_t                  reserved;
+};
+
+/* What was obtained from this kernel. Found out by asking for it, never by its version. */
+struct loop_features {
+    uint32_t sq_entries;
+    uint32_t cq_entries;
+    uint32_t setup_flags;     /* IORING_SETUP_* in force */
+    uint32_t kernel_features; /* IORING_FEAT_* */
+    uint32_t opcode_last;     /* highest opcode the kernel knows */
+    bool     single_issuer;
+    bool     defer_taskrun;
+    bool     registered_ring; /* the ring descriptor is registered; true from the first run on */
+    bool     min_wait;        /* loop_submit_policy.min_wait_* has effect */
+};
+
+/* Counters since loop_create, but for the two marked as levels. */
+struct loop_stats {
+    uint64_t ops_started;
+    uint64_t ops_finished;
+    uint64_t ops_in_flight; /* level */
+    uint64_t ops_full;      /* starts refused with -ENOBUFS: the pool was at its limit */
+    uint64_t callbacks;
+    uint64_t silent_errors;  /* operations without a callback that failed */
+    uint64_t cqes;           /* completions taken from the CQ */
+    uint64_t cqes_stale;     /* dropped: their operation had ended, or never was */
+    uint64_t cqes_unclaimed; /* foreign completions for which nobody had registered */
+    uint64_t cq_overflows;   /* times the kernel's CQ was found overflown */
+    uint64_t turns;
+    uint64_t enters; /* io_uring_enter calls, by reason: */
+    uint64_t enters_batch_full;
+    uint64_t enters_deadline;
+    uint64_t enters_wait; /* submit and wait in one call */
+    uint64_t enters_sq_full;
+    uint64_t enters_asked; /* loop_submit() */
+    uint64_t sqes_submitted;
+    uint64_t sqes_backlogged; /* SQEs that found no room in the SQ and were queued behind it */
+    uint64_t waits_early;     /* waits that ended with nothing before their time */
+    uint64_t cancels;         /* cancel requests sent to the kernel */
+    uint64_t deadlines_passed;
+    uint64_t rearms;         /* multishots ended by the kernel and armed again */
+    uint64_t buffers_parked; /* times a multishot waited for a buffer */
+    uint64_t buffers_lent;   /* level: buffers of all groups that are out */
+    uint64_t posts;
+    uint64_t posts_full; /* posts refused with -ENOBUFS */
+    uint64_t wakes;      /* wake system calls made */
+    uint64_t timers_fired;
+    uint64_t foreign_cqes;  /* completions of the user's own SQEs */
+    uint64_t context_bytes; /* level: memory held by the context pool */
+};
+
+enum loop_run_mode {
+    LOOP_RUN_DEFAULT, /* until nothing that keeps the loop alive is left, or loop_stop() */
+    LOOP_RUN_ONCE,    /* one turn that waits until something has happened */
+    LOOP_RUN_NOWAIT,  /* one turn that does not wait */
+};
+
+/* Makes a loop with its ring, still without an owner. options is copied. Returns 0, -EINVAL for a bad option,
+ * -ENOMEM, or what io_uring_setup(2) answered: loop_obstacle() tells what that means. */
+LOOP_API LOOP_MUST_USE int loop_create(struct loop **ret_loop, const struct loop_options *options);
+
+/* Runs turns; all callbacks come from inside. The first call makes the calling thread the owner. Returns 1 if
+ * something that keeps the loop alive is left, 0 if not; -EBUSY from inside a callback. */
+LOOP_API int loop_run(struct loop *loop, enum loop_run_mode mode);
+
+/* Waits for completions for at most timeout_ns (UINT64_MAX: without limit) and calls back for what there is, in
+ * no promised order and without timers or posts: the step for layers that bring an order of their own. Returns
+ * the number of completions taken, or -EBUSY from inside a callback. */
+LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
+
+/* Makes loop_run() return after the turn in progress, or at once when it is next called; running again
+ * afterwards is fine. Any thread; not from signal handlers. */
+LOOP_API void loop_stop(struct loop *loop);
+
+/* Cancels every operation, closes every object, stops every timer, calls all final and close callbacks, waits
+ * until the kernel has let go of all memory, and frees the loop. NULL is fine. New operations started by those
+ * callbacks get -ECANCELED. Returns 0, or -EBUSY from inside a callback. On a thread other than the owner it
+ * works only while nothing is in flight, and aborts otherwise: the kernel allows only the owner to cancel. */
+LOOP_API int loop_destroy(struct loop *loop);
+
+/* Whether something keeps the loop alive: operations, started timers, open objects, posts. */
+LOOP_API bool loop_alive(const struct loop *loop);
+
+/* The cached CLOCK_MONOTONIC time in ns, refreshed once a turn, after waiting. */
+LOOP_API uint64_t loop_now(const struct loop *loop);
+
+/* Refreshes what loop_now() returns and timers count from; for callbacks that took long. */
+LOOP_API void loop_update_time(struct loop *loop);
+
+/* Sends everything queued to the kernel now. Returns the number of SQEs it took, or -EBUSY inside a chain, or
+ * -EAGAIN before the first run. */
+LOOP_API int loop_submit(struct loop *loop);
+
+/* Replaces the submit policy from now on; copies. Returns 0, or -EINVAL. */
+LOOP_API int loop_submit_policy_set(struct loop *loop, const struct loop_submit_policy *policy);
+
+LOOP_API const struct loop_features *loop_features(const struct loop *loop);
+LOOP_API void                        loop_stats(const struct loop *loop, struct loop_stats *ret_stats);
+
+/* Why io_uring can't be had, as far as an error of loop_create() and this system's settings tell. Any thread. */
+enum loop_obstacle {
+    LOOP_OBSTACLE_NONE,       /* the error is none, or not about io_uring */
+    LOOP_OBSTACLE_NO_KERNEL,  /* the kernel has no io_uring */
+    LOOP_OBSTACLE_OLD_KERNEL, /* the kernel's io_uring is older than 6.1 */
+    LOOP_OBSTACLE_SYSCTL,     /* kernel.io_uring_disabled */
+    LOOP_OBSTACLE_FILTER,     /* a seccomp filter or security module, as in most containers */
+    LOOP_OBSTACLE_MEMLOCK,    /* RLIMIT_MEMLOCK, or memory */
+    LOOP_OBSTACLE_FILES,      /* RLIMIT_NOFILE, or the system's limit */
+};
+LOOP_API enum loop_obstacle loop_obstacle(int error);
+
+/* One or two sentences: what is in the way and what to change; a static string. */
+LOOP_API const char *loop_obstacle_text(enum loop_obstacle obstacle);
+
+LOOP_END_DECLS
+
+#endif

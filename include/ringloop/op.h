@@ -1,0 +1,110 @@
+/* ringloop/op.h: operations: one call for one kernel operation, one callback.
+ *
+ * Loop thread only. A starting call returns the operation's id (> 0), or a negative errno, and then never calls back:
+ *   -EINVAL      an argument or a term makes no sense (each call names its own further reasons)
+ *   -EBADF       the descriptor is negative
+ *   -ENOBUFS     loop_options.ops_max operations are in flight
+ *   -ENOMEM      no memory
+ *   -EOPNOTSUPP  this kernel lacks the operation
+ *   -ECANCELED   the loop is being destroyed
+ * A started operation ends in exactly one final callback, the one without LOOP_MORE. result->res is what the system
+ * call of the same name would return, or the negative errno; -ECANCELED after loop_cancel(), -ETIMEDOUT (with
+ * LOOP_TIMED_OUT) after its deadline; a count reached before either of them is reported as such. cb may be NULL: nobody
+ * is told, a failure is counted in loop_stats.silent_errors. Data buffers are borrowed until the final callback;
+ * addresses, message headers and iovec arrays are copied. A descriptor may be LOOP_FIXED(slot).
+ *
+ * Direct mode: cb may be LOOP_HANDLER(n) with a handler registered before; then arg is taken as a value of 46 bits and
+ * comes back as result->value. Such an operation uses no context: it has no terms, and its id has no generation, so
+ * that two alike in opcode, handler and value also share their id. */
+#ifndef RINGLOOP_OP_H
+#define RINGLOOP_OP_H
+
+#include <ringloop/types.h>
+
+#include <sys/socket.h>
+
+LOOP_BEGIN_DECLS
+
+struct io_uring_sqe;
+
+/* Direct mode: handlers are numbered 1 ... LOOP_HANDLERS_MAX. */
+enum { LOOP_HANDLERS_MAX = 250 };
+#define LOOP_HANDLER(n)   ((loop_cb *)(uintptr_t)(n))
+#define LOOP_VALUE(value) ((void *)(uintptr_t)(value))
+#define LOOP_VALUE_MAX    ((UINT64_C(1) << 46) - 1)
+
+/* Registers cb(loop, result, arg) as a handler. group: the buffer group of its receiving operations. Returns the
+ * handler's number
+ * (> 0), -EINVAL, or -ENFILE when all are taken. */
+LOOP_API int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t group);
+
+/* Does nothing in the kernel; res 0. */
+LOOP_API loop_id loop_nop(struct loop *loop, loop_cb *cb, void *arg, const struct loop_terms *terms);
+
+/* socket(2), bind(2), listen(2), connect(2), accept4(2), shutdown(2), close(2). loop_bind() and loop_listen() need
+ * kernel 6.11. loop_accept() borrows addr and addrlen, which may be NULL. SOCK_CLOEXEC is always added for plain
+ * descriptors. A descriptor that arrives although the operation was cancelled is delivered all the same. loop_close()
+ * does not end other operations on the descriptor: cancel them first. */
+LOOP_API loop_id loop_socket(struct loop *loop, int domain, int type, int protocol, loop_cb *cb, void *arg,
+                             const struct loop_terms *terms);
+LOOP_API loop_id loop_bind(struct loop *loop, int fd, const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb,
+                           void *arg, const struct loop_terms *terms);
+LOOP_API loop_id loop_listen(struct loop *loop, int fd, int backlog, loop_cb *cb, void *arg,
+                             const struct loop_terms *terms);
+LOOP_API loop_id loop_connect(struct loop *loop, int fd, const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb,
+                              void *arg, const struct loop_terms *terms);
+LOOP_API loop_id loop_accept(struct loop *loop, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags,
+                             loop_cb *cb, void *arg, const struct loop_terms *terms);
+LOOP_API loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, void *arg,
+                               const struct loop_terms *terms);
+LOOP_API loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms);
+
+/* send(2), recv(2), sendmsg(2). A send is finished by the kernel as far as it goes (MSG_WAITALL), so that a short count
+ * means an error or a cancel in between; SIGPIPE is never raised. At most one send should be in flight on a stream
+ * socket: two may interleave. loop_sendmsg() copies msg, its name, control and iovec array (at most 1024 entries), and
+ * borrows the data. */
+LOOP_API loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int flags, loop_cb *cb, void *arg,
+                           const struct loop_terms *terms);
+LOOP_API loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, loop_cb *cb, void *arg,
+                           const struct loop_terms *terms);
+LOOP_API loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
+                              const struct loop_terms *terms);
+
+/* Multishot subscriptions: cb comes with LOOP_MORE for each connection (res: its descriptor, yours) or each piece of
+ * data (res bytes in a lent buffer), until loop_cancel(), the end of the stream (res 0), or an error. What the kernel
+ * ends for reasons of its own (a full CQ, no buffer, fairness) the loop arms again. A deadline covers the whole
+ * subscription. The buffer group is made at its first use; -EINVAL for one that does not exist. */
+LOOP_API loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb, void *arg,
+                                       const struct loop_terms *terms);
+LOOP_API loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags, loop_cb *cb, void *arg,
+                                     const struct loop_terms *terms);
+
+/* Asks that the operation end; it still ends once, with -ECANCELED or its real result. Has no callback of its own.
+ * Returns 0, also when asked before, or -ENOENT if id names no operation in flight. */
+LOOP_API int loop_cancel(struct loop *loop, loop_id id);
+
+/* Chains: operations started between begin and end run one after the other, each when the one before has succeeded
+ * (soft), or ended in any way (LOOP_CHAIN_HARD); after a failure in a soft chain the rest end with -ECANCELED. They
+ * reach the kernel together or not at all: if any of them fails to start, loop_chain_end() drops them all, no callback
+ * comes, and it returns that first error. Deadlines inside a chain are linked timeouts. ops_max must not exceed half of
+ * the SQ (-E2BIG); direct mode, multishots and LOOP_BACKGROUND are refused inside (-EINVAL). Nesting gives -EBUSY;
+ * loop_chain_end() without a chain -EINVAL. Returning to the loop with a chain open aborts. */
+enum loop_chain_flags { LOOP_CHAIN_HARD = 1u << 0 };
+LOOP_API LOOP_MUST_USE int loop_chain_begin(struct loop *loop, uint32_t ops_max, uint32_t flags);
+LOOP_API int               loop_chain_end(struct loop *loop);
+
+/* Copies an SQE filled in by yourself, but for its user_data, and calls cb for its completions: the way to what has
+ * no function here. The loop knows nothing of its buffers and never arms it again. */
+LOOP_API loop_id loop_raw(struct loop *loop, const struct io_uring_sqe *sqe, loop_cb *cb, void *arg,
+                          const struct loop_terms *terms);
+
+/* Foreign SQEs keep their own user_data, whose two lowest bits must be LOOP_FOREIGN (else -EINVAL); their completions
+ * go to the one callback set here and do not keep the loop alive. loop_destroy() does not wait for them. */
+enum { LOOP_FOREIGN = 3 };
+typedef void  loop_foreign_cb(struct loop *loop, uint64_t user_data, int32_t res, uint32_t flags, void *arg);
+LOOP_API void loop_foreign_set(struct loop *loop, loop_foreign_cb *cb, void *arg);
+LOOP_API int  loop_foreign_submit(struct loop *loop, const struct io_uring_sqe *sqe);
+
+LOOP_END_DECLS
+
+#endif

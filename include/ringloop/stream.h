@@ -1,0 +1,131 @@
+/* ringloop/stream.h: byte streams over connected sockets (tcp, unix). Loop thread only.
+ *
+ * Life: zeroed > loop_stream_open or loop_stream_connect > read, write, shutdown > loop_stream_close > close callback.
+ *
+ * Callbacks never come from inside a call. At close they come in this order: connect, writes in their order, shutdown,
+ * close; each once, the close callback last; then the memory is yours again. Reading ends silently at close. */
+#ifndef RINGLOOP_STREAM_H
+#define RINGLOOP_STREAM_H
+
+#include <ringloop/address.h>
+#include <ringloop/listener.h>
+#include <ringloop/types.h>
+
+#include <stdbool.h>
+#include <sys/uio.h>
+
+LOOP_BEGIN_DECLS
+
+struct loop_stream;
+
+/* result->res > 0: that many bytes at result->data, in the lent result->buffer; 0: the peer has ended its half (writing
+ * may go on); negative: an error. After 0 or an error reading has ended and is not called again. */
+typedef void loop_stream_read_cb(struct loop_stream *stream, const struct loop_result *result);
+
+/* error: 0, or negative errno (-ECANCELED: closed before). bytes: how many of this write the kernel took; less than
+ * asked only with an error. */
+typedef void loop_stream_write_cb(struct loop_stream *stream, int error, size_t bytes, void *arg);
+
+typedef void loop_stream_event_cb(struct loop_stream *stream, int error); /* connect, shutdown */
+typedef void loop_stream_close_cb(struct loop_stream *stream);
+
+enum loop_stream_flags {
+    LOOP_STREAM_NODELAY = 1u << 0, /* TCP_NODELAY; on other sockets no effect */
+    LOOP_STREAM_UNREF = 1u << 1,   /* an open stream does not keep the loop alive */
+};
+
+struct loop_stream_options {
+    uint32_t              flags;              /* enum loop_stream_flags; unknown bits give -EINVAL */
+    uint32_t              write_bytes_max;    /* 0: 64 MiB; more bytes queued than this: -ENOBUFS */
+    uint64_t              connect_timeout_ns; /* 0: the system's */
+    loop_stream_close_cb *on_close; /* called when loop_destroy() closes it, or it is closed without a callback */
+};
+
+enum loop_write_flags {
+    LOOP_WRITE_COPY = 1u << 0, /* copies the bytes; else borrows them until the write's callback */
+};
+
+struct loop_write_terms {
+    uint32_t    flags;   /* enum loop_write_flags; unknown bits give -EINVAL */
+    loop_buffer release; /* takes this lent or kept buffer, which holds the bytes: it goes back when they have left */
+};
+
+struct loop_write;
+
+struct loop_stream {
+    void *data; /* yours; the library never reads it */
+    struct loop_stream_private {
+        struct loop_object                  object;
+        struct loop_task                    task; /* what is to be done before the loop waits */
+        const struct loop_stream_transport *transport;
+        loop_stream_read_cb                *on_read;
+        loop_stream_event_cb               *on_connect;
+        loop_stream_event_cb               *on_shutdown;
+        loop_stream_close_cb               *on_close;
+        struct loop_write                  *write_first, *write_last;
+        loop_id                             read_id, write_id; /* in flight; 0: none */
+        uint64_t                            write_bytes;       /* accepted and not yet taken by the kernel */
+        uint32_t                            write_bytes_max;
+        loop_buffer                         stash_first, stash_last; /* received after a read stop */
+        int                                 read_end;                /* how reading ended: 0 or negative errno */
+        int                                 write_error;
+        int                                 fd;
+        uint32_t                            state; /* with flags */
+    } priv;
+};
+
+/* Takes fd, a connected socket (stream type, else -EINVAL / -ENOTSOCK), as from a listener; borrows stream until its
+ * close callback. Returns 0, -EINVAL, -EBADF, -EBUSY (already open), -ECANCELED (the loop is being destroyed). */
+LOOP_API LOOP_MUST_USE int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd,
+                                            const struct loop_stream_options *options);
+
+/* Makes a socket and connects it; on_connect comes once, with 0 or the negative errno (-ETIMEDOUT after
+ * connect_timeout_ns). Writes made before that are sent after it; if it fails they end with -ECANCELED. After a failure
+ * the stream is still to be closed. Returns 0, -EINVAL, -EBUSY, -ECANCELED, or what socket(2) gave. */
+LOOP_API LOOP_MUST_USE int loop_stream_connect(struct loop *loop, struct loop_stream *stream,
+                                               const struct loop_address        *address,
+                                               const struct loop_stream_options *options,
+                                               loop_stream_event_cb             *on_connect);
+
+/* Starts, or after a stop resumes, reading; on_read (not NULL) replaces an earlier one. Returns 0, also when reading
+ * already; -ENOTCONN before the connection stands or after the end or an error was read, -EINVAL if not open or
+ * closing. */
+LOOP_API int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_read);
+
+/* Pauses reading: no read callback comes after it until reading is started again; nothing is lost. Idempotent. */
+LOOP_API int loop_stream_read_stop(struct loop_stream *stream);
+
+/* Queues bytes behind all earlier writes; those of one turn leave in one vectored send. cb (may be NULL) comes once.
+ * terms may be NULL. Small writes are copied in any case. Returns 0, or a negative errno and never calls back: -EINVAL
+ * (size 0 or above 2 GiB, closing, not open), -EPIPE (after shutdown, or a write has failed), -ENOBUFS
+ * (write_bytes_max), -ENOMEM. On failure terms->release is still yours. */
+LOOP_API LOOP_MUST_USE int loop_stream_write(struct loop_stream *stream, const void *data, size_t size,
+                                             loop_stream_write_cb *cb, void *arg, const struct loop_write_terms *terms);
+
+/* The same for several pieces as one write; copies the array (at most 1024 entries). */
+LOOP_API LOOP_MUST_USE int loop_stream_writev(struct loop_stream *stream, const struct iovec *iov, size_t iov_count,
+                                              loop_stream_write_cb *cb, void *arg,
+                                              const struct loop_write_terms *terms);
+
+/* Ends our half (shutdown(2), SHUT_WR) once all queued writes have left, then calls cb (may be NULL). Returns 0,
+ * -ENOTCONN when not connected or shut down before, -EINVAL if closing or not open. */
+LOOP_API int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_cb *cb);
+
+/* Cancels what is in flight, waits for the kernel to let go, closes the descriptor, then calls on_close (NULL: the one
+ * of the options). Closing a closing stream does nothing: the first close callback counts. loop_stream_reset() does the
+ * same and makes tcp send RST instead of FIN. */
+LOOP_API void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_close);
+LOOP_API void loop_stream_reset(struct loop_stream *stream, loop_stream_close_cb *on_close);
+
+/* Bytes accepted by writes and not yet taken by the kernel. */
+LOOP_API size_t loop_stream_queued(const struct loop_stream *stream);
+
+LOOP_API bool         loop_stream_closing(const struct loop_stream *stream);
+LOOP_API int          loop_stream_fd(const struct loop_stream *stream); /* -EBADF if not open */
+LOOP_API struct loop *loop_stream_loop(const struct loop_stream *stream);
+LOOP_API int          loop_stream_local_address(const struct loop_stream *stream, struct loop_address *ret_address);
+LOOP_API int          loop_stream_peer_address(const struct loop_stream *stream, struct loop_address *ret_address);
+
+LOOP_END_DECLS
+
+#endif

@@ -1,0 +1,63 @@
+/* ringloop/timer.h: timers. Loop thread only. Life: zeroed > start > (fires) > stop; may be started again.
+ *
+ * Timers are kept in user space, with nanoseconds, and fire in the exact order of (deadline, start). They count
+ * from loop_now(). A timer started by a callback with delay 0 fires in the next turn. Never early. */
+#ifndef RINGLOOP_TIMER_H
+#define RINGLOOP_TIMER_H
+
+#include <ringloop/types.h>
+
+#include <stdbool.h>
+
+LOOP_BEGIN_DECLS
+
+struct loop_timer;
+typedef void loop_timer_cb(struct loop_timer *timer);
+
+struct loop_timer_node {
+    struct loop_timer_node *next, *prev;
+    uint64_t                deadline_ns;
+    uint64_t                order;
+};
+
+/* Embed it, zeroed; reach yours from the callback with container_of, or through data. */
+struct loop_timer {
+    void *data; /* yours; the library never reads it */
+    struct loop_timer_private {
+        struct loop_timer_node node;
+        struct loop           *loop;
+        loop_timer_cb         *cb;
+        uint64_t               repeat_ns;
+    } priv;
+};
+
+/* Starts the timer, or starts it anew: cb once after delay_ns, then every repeat_ns (0: never again). A repeating
+ * timer is started again before its callback, from its last deadline, or from now if it is a whole period late. Borrows
+ * timer until it is stopped or has fired for the last time. Returns 0, or -EINVAL (no cb), -ECANCELED (the loop is
+ * being destroyed). */
+LOOP_API int loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ns, uint64_t repeat_ns,
+                              loop_timer_cb *cb);
+
+/* The same at an absolute CLOCK_MONOTONIC time in ns; a past one is due at once. */
+LOOP_API int loop_timer_start_at(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ns, uint64_t repeat_ns,
+                                 loop_timer_cb *cb);
+
+/* Starts a repeating timer that was started before anew, from now. Returns 0, or -EINVAL if it never was or does not
+ * repeat. */
+LOOP_API int loop_timer_again(struct loop_timer *timer);
+
+/* No callback comes after it; the memory is yours. Stopping a stopped or zeroed timer does nothing. */
+LOOP_API void loop_timer_stop(struct loop_timer *timer);
+
+LOOP_API bool loop_timer_active(const struct loop_timer *timer);
+
+/* Nanoseconds from loop_now() until it fires; 0 if due or not active. */
+LOOP_API uint64_t loop_timer_due_in(const struct loop_timer *timer);
+
+/* Whether the timer keeps the loop alive while active (default: it does). Before or after the start. */
+LOOP_API void loop_timer_ref(struct loop_timer *timer);
+LOOP_API void loop_timer_unref(struct loop_timer *timer);
+
+LOOP_END_DECLS
+
+#endif

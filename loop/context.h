@@ -1,0 +1,200 @@
+/* loop/context.h: the context pool: what the loop knows of each operation in flight.
+ *
+ * A context is one cache line. An extended one goes on with a saved SQE, caller data and memory that the kernel reads
+ * when the SQE is submitted. Slots are named by user_data with a generation, which moves on when the operation has
+ * ended, so that stale completions find nobody. */
+#ifndef RINGLOOP_LOOP_CONTEXT_H
+#define RINGLOOP_LOOP_CONTEXT_H
+
+#include "loop/base.h"
+#include "loop/user_data.h"
+#include "loop/wheel.h"
+
+#include <liburing.h>
+#include <ringloop/types.h>
+
+enum context_kind {
+    CONTEXT_ONE_SHOT,
+    CONTEXT_RAW, /* may complete often; ends when the kernel says so */
+    CONTEXT_ACCEPT,
+    CONTEXT_RECV,
+};
+
+enum context_state {
+    CONTEXT_FREE,
+    CONTEXT_ACTIVE,  /* the kernel has it, or will when the SQ is submitted */
+    CONTEXT_RESTING, /* a multishot that the kernel has ended, about to be armed again */
+    CONTEXT_PROBING, /* a receive without a buffer: the kernel looks whether data, an end or an error stands next */
+    CONTEXT_PARKED,  /* a receive with data but without a buffer to put it in */
+    CONTEXT_SETTLED, /* its result is known, its callback still to come */
+};
+
+enum context_flags {
+    CONTEXT_DEADLINE = 1u << 0, /* deadline is in the wheel */
+    CONTEXT_LINKED = 1u << 1,   /* a linked timeout follows its SQE */
+    CONTEXT_EXPIRED = 1u << 2,
+    CONTEXT_CANCELED = 1u << 3, /* its end has been asked for */
+    CONTEXT_BACKGROUND = 1u << 4,
+    CONTEXT_CHAINED = 1u << 5,
+    CONTEXT_WAITING = 1u << 6, /* a link of a chain, behind another that has not ended */
+};
+
+struct context_link {
+    struct context_link *next, *prev;
+};
+LIST_DEFINE(context, struct context_link)
+
+/* What arms a multishot again, where no SQE is saved, and where it stands while it waits for a buffer. */
+struct context_arm {
+    struct context_link link;
+    int32_t             fd;
+    uint32_t            op_flags; /* MSG_* or SOCK_* */
+    uint16_t            group;
+    uint8_t             sqe_flags;
+    bool                in_extended; /* which of its two places this is */
+};
+
+struct context_settled {
+    struct loop_task task;
+    int32_t          res;
+    uint32_t         flags;
+};
+
+struct context {
+    uint64_t id; /* user_data of the present, or next, operation */
+    union {
+        struct {
+            uint8_t     state;
+            uint8_t     kind;
+            uint8_t     flags;
+            uint8_t     opcode;
+            loop_buffer release; /* to be given back afterwards; 0 in a free context */
+        };
+        uint64_t brief; /* all of them at once */
+    };
+    loop_cb *cb;
+    void    *arg; /* of a free context: the next free one */
+    union {
+        struct loop_timer_node deadline;
+        struct context_arm     arm;
+        struct context_settled settled;
+        uint64_t               chain_next; /* the operation behind it in a chain */
+    };
+};
+
+enum { CONTEXT_NAME_BYTES = 128, CONTEXT_IOV_INLINE = 4 };
+
+struct context_extended {
+    struct context           base;
+    struct io_uring_sqe      sqe; /* saved: to arm a multishot again */
+    struct __kernel_timespec timespec;
+    void                    *heap; /* freed with the context */
+    uint32_t                 extra_size;
+    struct context_arm       arm; /* base.deadline may be in use */
+    _Alignas(16) uint8_t extra[LOOP_EXTRA_BYTES_MAX];
+    union {
+        struct sockaddr_storage address;
+        struct {
+            struct msghdr msg;
+            struct iovec  iov[CONTEXT_IOV_INLINE];
+        };
+    };
+};
+
+_Static_assert(sizeof(struct context) == 64, "one cache line");
+_Static_assert(sizeof(struct context_extended) % 64 == 0, "whole cache lines");
+_Static_assert(sizeof(struct sockaddr_storage) == CONTEXT_NAME_BYTES, "any address fits");
+
+struct context_slabs {
+    struct context **slabs;
+    struct context  *free;
+    uint32_t         slab_count, slab_room;
+};
+
+struct context_pool {
+    struct context_slabs plain, extended;
+    uint64_t             bytes;
+};
+
+enum { CONTEXT_SLAB_SHIFT = 6, CONTEXT_SLAB_COUNT = 1 << CONTEXT_SLAB_SHIFT };
+
+struct loop;
+
+void context_pool_destroy(struct loop *loop);
+
+/* The limit of operations is the caller's to check. NULL without memory. */
+struct context          *context_new(struct loop *loop);
+struct context_extended *context_new_extended(struct loop *loop);
+
+/* Makes sure that count contexts of each kind can be had without fail: 0 or -ENOMEM. */
+int context_reserve(struct loop *loop, uint32_t count);
+
+/* Retires the id: later completions of it are stale. The memory stays as it is until context_free. */
+static inline void context_retire(struct context *context)
+{
+    context->id = user_data_next_generation(context->id);
+    context->state = CONTEXT_FREE;
+}
+void context_free(struct loop *loop, struct context *context);
+
+/* The context of an operation in flight, else NULL. */
+struct context *context_find(const struct context_pool *pool, uint64_t user_data);
+
+/* As context_find, from what user_data_to_value() kept of it. */
+struct context *context_find_value(const struct context_pool *pool, uint64_t value);
+
+/* The next context in use from *slot on (over plain, then extended ones), advancing *slot; NULL at the end. */
+struct context *context_walk(const struct context_pool *pool, uint64_t *slot);
+
+static inline bool context_is_extended(const struct context *context)
+{
+    return user_data_mode(context->id) == UD_EXTENDED;
+}
+
+static inline struct context_extended *context_extended(struct context *context)
+{
+    return container_of(context, struct context_extended, base);
+}
+
+/* One-shot, in flight, without flags and without a buffer: nothing to see to but its callback. */
+static const uint64_t context_brief_simple = CONTEXT_ACTIVE | CONTEXT_ONE_SHOT << 8;
+static const uint64_t context_brief_opcode = UINT64_C(0xff) << 24;
+
+static inline bool context_is_simple(const struct context *context)
+{
+    return (context->brief & ~context_brief_opcode) == context_brief_simple;
+}
+
+static inline struct context_arm *context_arm(struct context *context)
+{
+    return context_is_extended(context) ? &context_extended(context)->arm : &context->arm;
+}
+
+static inline struct context *context_of_link(struct context_link *link)
+{
+    struct context_arm *arm = container_of(link, struct context_arm, link);
+
+    return arm->in_extended ? &container_of(arm, struct context_extended, arm)->base
+                            : container_of(arm, struct context, arm);
+}
+
+static inline struct context *context_in_slab(const struct context_slabs *slabs, uint32_t slot, size_t size)
+{
+    char *slab = (char *)slabs->slabs[slot >> CONTEXT_SLAB_SHIFT];
+
+    return (struct context *)(void *)(slab + (slot & (CONTEXT_SLAB_COUNT - 1)) * size);
+}
+
+/* The short way to an indirect one. NULL if there is none, or another. */
+static inline struct context *context_find_indirect(const struct context_pool *pool, uint64_t user_data)
+{
+    uint32_t        slot = user_data_slot(user_data);
+    struct context *context;
+
+    if (unlikely(slot >> CONTEXT_SLAB_SHIFT >= pool->plain.slab_count))
+        return NULL;
+    context = context_in_slab(&pool->plain, slot, sizeof(struct context));
+    return context->id == user_data ? context : NULL;
+}
+
+#endif

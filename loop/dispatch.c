@@ -1,0 +1,240 @@
+/* loop/dispatch.c: from completions to callbacks.
+ *
+ * Completions are copied out and the CQ's head advanced before any of them is acted on. By the time of its final
+ * callback an operation is counted out and its id retired. */
+#include "loop/loop_private.h"
+
+#include <errno.h>
+
+/* The kernel's own restart codes (ERESTARTSYS ... ERESTART_RESTARTBLOCK) leak out of some cancelled operations. */
+enum { ERESTART_FIRST = 512, ERESTART_LAST = 516, DEADLINE_LOOK_EVERY = 8 };
+
+static int32_t plain_errno(int32_t res)
+{
+    return res <= -ERESTART_FIRST && res >= -ERESTART_LAST ? -EINTR : res;
+}
+
+static void call_back(struct loop *loop, loop_cb *cb, const struct loop_result *result, void *arg)
+{
+    if (cb != NULL) {
+        loop->stats.callbacks++;
+        cb(loop, result, arg);
+    } else if (result->res < 0) {
+        loop->stats.silent_errors++;
+    }
+    if (result->buffer != 0)
+        buffer_callback_done(loop, result->buffer);
+}
+
+/* What the user is told where the kernel, a cancel and a deadline have all had their say. */
+static void judge(const struct context *context, struct loop_result *result)
+{
+    result->res = plain_errno(result->res);
+    if ((context->flags & (CONTEXT_CANCELED | CONTEXT_EXPIRED)) != 0 &&
+        (result->res == -EINTR || result->res == -ENOBUFS))
+        result->res = -ECANCELED;
+    if ((context->flags & CONTEXT_EXPIRED) != 0) {
+        result->flags |= LOOP_TIMED_OUT;
+        if (result->res == -ECANCELED)
+            result->res = -ETIMEDOUT;
+    }
+}
+
+static void set_extra(struct context *context, struct loop_result *result)
+{
+    if (context_is_extended(context) && context_extended(context)->extra_size > 0)
+        result->extra = context_extended(context)->extra;
+}
+
+void op_finish(struct loop *loop, struct context *context, struct loop_result *result)
+{
+    loop_cb    *cb = context->cb;
+    void       *arg = context->arg;
+    loop_buffer release = context->release;
+    bool        extended = context_is_extended(context);
+
+    result->id = (loop_id)context->id;
+    judge(context, result);
+    set_extra(context, result);
+    if ((context->flags & CONTEXT_DEADLINE) != 0)
+        wheel_cancel(&loop->wheel, &context->deadline);
+    if ((context->flags & CONTEXT_BACKGROUND) != 0)
+        loop->background--;
+    if ((context->flags & CONTEXT_CHAINED) != 0 && context->chain_next != 0)
+        cancel_link_begun(loop, context->chain_next);
+    context->release = 0;
+    context_retire(context);
+    loop->ops_room++;
+    if (!extended)
+        context_free(loop, context);
+    call_back(loop, cb, result, arg);
+    if (extended)
+        context_free(loop, context); /* lent to the callback until now */
+    if (release != 0)
+        buffer_release(loop, release);
+}
+
+void op_more(struct loop *loop, struct context *context, struct loop_result *result)
+{
+    result->id = (loop_id)context->id;
+    result->res = plain_errno(result->res);
+    result->flags |= LOOP_MORE;
+    set_extra(context, result);
+    call_back(loop, context->cb, result, context->arg);
+}
+
+static void run_settled(struct loop *loop, struct loop_task *task)
+{
+    struct context    *context = container_of(task, struct context, settled.task);
+    struct loop_result result = {.res = context->settled.res, .flags = context->settled.flags};
+
+    loop->happened = true;
+    op_finish(loop, context, &result);
+}
+
+void dispatch_settle(struct loop *loop, struct context *context, int32_t res, uint32_t flags)
+{
+    if ((context->flags & CONTEXT_DEADLINE) != 0) {
+        wheel_cancel(&loop->wheel, &context->deadline);
+        context->flags &= (uint8_t)~CONTEXT_DEADLINE;
+    }
+    context->state = CONTEXT_SETTLED;
+    context->settled = (struct context_settled){.task.run = run_settled, .res = res, .flags = flags};
+    loop_task_add(loop, &context->settled.task);
+}
+
+/* A one-shot operation without anything special: the usual case. */
+static inline void finish_simple(struct loop *loop, struct context *context, const struct completion *completion)
+{
+    struct loop_result result = {.id = (loop_id)context->id, .res = completion->res};
+    loop_cb           *cb = context->cb;
+    void              *arg = context->arg;
+
+    context_retire(context);
+    context->arg = loop->pool.plain.free;
+    loop->pool.plain.free = context;
+    loop->ops_room++;
+    loop->stats.callbacks++;
+    cb(loop, &result, arg);
+}
+
+static void take_flags(const struct completion *completion, struct loop_result *result)
+{
+    if ((completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0)
+        result->flags |= LOOP_SOCK_NONEMPTY;
+}
+
+static void complete_one_shot(struct loop *loop, struct context *context, const struct completion *completion)
+{
+    struct loop_result result = {.res = completion->res};
+
+    take_flags(completion, &result);
+    if ((completion->flags & IORING_CQE_F_MORE) != 0)
+        op_more(loop, context, &result);
+    else
+        op_finish(loop, context, &result);
+}
+
+static void complete_direct(struct loop *loop, const struct completion *completion)
+{
+    unsigned           number = user_data_handler(completion->user_data);
+    struct handler     handler;
+    struct loop_result result = {
+        .id = (loop_id)completion->user_data,
+        .res = plain_errno(completion->res),
+        .value = user_data_value(completion->user_data),
+    };
+
+    switch (number) {
+    case HANDLER_CANCEL: cancel_completed(loop, completion); return;
+    case HANDLER_LINKED_TIMEOUT: linked_timeout_completed(loop, completion); return;
+    case HANDLER_WAKE: wake_completed(loop, completion); return;
+    }
+    if (number == 0 || number > LOOP_HANDLERS_MAX || loop->handlers[number].cb == NULL ||
+        loop->ops_room == loop->options.ops_max) {
+        loop->stats.cqes_stale++;
+        return;
+    }
+    handler = loop->handlers[number];
+    take_flags(completion, &result);
+    if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
+        buffer_received(loop, handler.group, completion, &result);
+    if ((completion->flags & IORING_CQE_F_MORE) != 0)
+        result.flags |= LOOP_MORE;
+    else
+        loop->ops_room++;
+    call_back(loop, handler.cb, &result, handler.arg);
+}
+
+static bool waits_for_completion(const struct context *context)
+{
+    return context->state == CONTEXT_ACTIVE || context->state == CONTEXT_PROBING;
+}
+
+static void complete_other(struct loop *loop, const struct completion *completion)
+{
+    struct context *context;
+
+    switch (user_data_mode(completion->user_data)) {
+    case UD_INDIRECT:
+    case UD_EXTENDED:
+        context = context_find(&loop->pool, completion->user_data);
+        if (context == NULL || !waits_for_completion(context))
+            loop->stats.cqes_stale++;
+        else if (context->kind == CONTEXT_ONE_SHOT || context->kind == CONTEXT_RAW)
+            complete_one_shot(loop, context, completion);
+        else
+            multishot_complete(loop, context, completion);
+        return;
+    case UD_DIRECT: complete_direct(loop, completion); return;
+    case UD_FOREIGN:
+        if (loop->foreign_cb == NULL) {
+            loop->stats.cqes_unclaimed++;
+            return;
+        }
+        loop->stats.foreign_cqes++;
+        loop->happened = true;
+        loop->foreign_cb(loop, completion->user_data, completion->res, completion->flags, loop->foreign_arg);
+        return;
+    }
+}
+
+static inline void complete(struct loop *loop, const struct completion *completion)
+{
+    struct context *context = context_find_indirect(&loop->pool, completion->user_data);
+
+    /* One-shot, nothing special, a result that needs no judging: nearly all of them. */
+    if (likely(context != NULL && context_is_simple(context) && completion->flags == 0 &&
+               completion->res > -ERESTART_FIRST && context->cb != NULL))
+        finish_simple(loop, context, completion);
+    else
+        complete_other(loop, completion);
+}
+
+/* The kernel keeps what found no room in the CQ on a list of its own, until it is asked. */
+static bool flush_overflow(struct loop *loop)
+{
+    if ((ring_sq_flags(&loop->ring) & IORING_SQ_CQ_OVERFLOW) == 0)
+        return false;
+    (void)submit_and_wait(loop, &(struct ring_wait){.count = 0});
+    return true;
+}
+
+unsigned dispatch_completions(struct loop *loop)
+{
+    struct completion *batch = loop->completions;
+    unsigned           total = 0, count, since_look = 0;
+
+    do {
+        count = ring_reap(&loop->ring, batch, DISPATCH_BATCH);
+        for (unsigned i = 0; i < count; i++) {
+            complete(loop, &batch[i]);
+            if (unlikely(loop->policy.deadline_ns != 0) && ++since_look % DEADLINE_LOOK_EVERY == 0)
+                submit_deadline_check(loop);
+        }
+        total += count;
+    } while (total < loop->ring.cq_entries && (count == DISPATCH_BATCH || flush_overflow(loop)));
+    loop->stats.cqes += total;
+    loop->happened |= total > 0;
+    return total;
+}

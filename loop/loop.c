@@ -1,0 +1,386 @@
+/* loop/loop.c: life of a loop: create, run turn by turn, destroy. */
+#include "loop/loop_private.h"
+
+#include <errno.h>
+#include <ringloop/version.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SQ_ENTRIES_DEFAULT = 256,
+    SQ_ENTRIES_LEAST = 8,
+    SQ_ENTRIES_MOST = 32768,
+    CQ_ENTRIES_MOST = 65536,
+    OPS_DEFAULT = 1 << 20,
+    OPS_MOST = 1 << 28,
+    BUFFER_SIZE_DEFAULT = 16384,
+    BUFFER_COUNT_DEFAULT = 256,
+    BUFFER_COUNT_MOST = 32768,
+};
+static const uint64_t drain_wait_ns = 10000000; /* at the end: how long to wait before asking for cancels again */
+
+__thread char loop_thread_mark __attribute__((tls_model("initial-exec")));
+
+const char *loop_version(void)
+{
+    return LOOP_VERSION_STRING;
+}
+
+void loop_check_owner_slowly(const struct loop *loop, const char *call)
+{
+    if (loop == NULL)
+        check_misuse(call, "the loop is NULL");
+    if (loop->owner != NULL)
+        check_misuse(call, "called on a thread that does not own the loop; use loop_post() from other threads");
+}
+
+static void *resize_default(void *arg, void *memory, size_t size)
+{
+    (void)arg;
+    if (size == 0) {
+        free(memory);
+        return NULL;
+    }
+    return realloc(memory, size);
+}
+
+static int options_complete(struct loop_options *options)
+{
+    if (options->sq_entries == 0)
+        options->sq_entries = SQ_ENTRIES_DEFAULT;
+    if (options->ops_max == 0)
+        options->ops_max = OPS_DEFAULT;
+    if (options->posts_max == 0)
+        options->posts_max = OPS_DEFAULT;
+    if (options->buffer_size == 0)
+        options->buffer_size = BUFFER_SIZE_DEFAULT;
+    if (options->buffer_count == 0)
+        options->buffer_count = BUFFER_COUNT_DEFAULT;
+    if (options->sq_entries < SQ_ENTRIES_LEAST || options->sq_entries > SQ_ENTRIES_MOST ||
+        options->cq_entries > CQ_ENTRIES_MOST || options->ops_max > OPS_MOST ||
+        (options->cq_entries != 0 && options->cq_entries < options->sq_entries) ||
+        options->buffer_count > BUFFER_COUNT_MOST || (options->buffer_count & (options->buffer_count - 1)) != 0 ||
+        options->buffer_size > INT32_MAX || options->flags != 0)
+        return -EINVAL;
+    return 0;
+}
+
+static void features_fill(struct loop *loop)
+{
+    loop->features = (struct loop_features){
+        .sq_entries = loop->ring.sq_entries,
+        .cq_entries = loop->ring.cq_entries,
+        .setup_flags = loop->ring.setup_flags,
+        .kernel_features = loop->ring.features,
+        .opcode_last = loop->ring.opcode_last,
+        .single_issuer = (loop->ring.setup_flags & IORING_SETUP_SINGLE_ISSUER) != 0,
+        .defer_taskrun = (loop->ring.setup_flags & IORING_SETUP_DEFER_TASKRUN) != 0,
+        .registered_ring = loop->ring.registered,
+        .min_wait = (loop->ring.features & IORING_FEAT_MIN_TIMEOUT) != 0,
+    };
+}
+
+static int parts_init(struct loop *loop)
+{
+    int r = ring_open(&loop->ring, loop->options.sq_entries, loop->options.cq_entries);
+
+    if (r < 0)
+        return r;
+    r = wake_init(loop);
+    if (r < 0)
+        goto fail_ring;
+    r = loop_submit_policy_set(loop, &loop->options.submit);
+    if (r == 0)
+        r = post_queue_init(loop, loop->options.posts_max);
+    if (r < 0)
+        goto fail_wake;
+    return 0;
+fail_wake:
+    sys_close(loop->wake_fd);
+fail_ring:
+    ring_close(&loop->ring, true);
+    return r;
+}
+
+int loop_create(struct loop **ret_loop, const struct loop_options *options)
+{
+    struct loop_options   complete = {0};
+    struct loop_allocator allocator = {.resize = resize_default};
+    struct loop          *loop;
+    int                   r;
+
+    if (ret_loop == NULL)
+        return -EINVAL;
+    if (options != NULL)
+        complete = *options;
+    r = options_complete(&complete);
+    if (r < 0)
+        return r;
+    if (complete.allocator.resize != NULL)
+        allocator = complete.allocator;
+    loop = allocator.resize(allocator.arg, NULL, sizeof(*loop));
+    if (loop == NULL)
+        return -ENOMEM;
+    memset(loop, 0, sizeof(*loop));
+    loop->options = complete;
+    loop->allocator = allocator;
+    loop->ops_room = complete.ops_max;
+    loop->now_ns = sys_clock_ns();
+    wheel_init(&loop->wheel, loop->now_ns);
+    node_list_init(&loop->due);
+    task_list_init(&loop->tasks);
+    task_list_init(&loop->starved);
+    object_list_init(&loop->objects);
+    r = parts_init(loop);
+    if (r < 0) {
+        memory_free(loop, loop);
+        return r;
+    }
+    features_fill(loop);
+    *ret_loop = loop;
+    return 0;
+}
+
+/* The first thread to run it owns it. */
+static int become_owner(struct loop *loop)
+{
+    int r;
+
+    if (loop->owner != NULL)
+        return 0;
+    r = ring_enable(&loop->ring);
+    if (r < 0)
+        return r;
+    loop->owner = &loop_thread_mark;
+    loop->features.registered_ring = loop->ring.registered;
+    return 0;
+}
+
+/* Each task once; what they add runs next turn. */
+static void tasks_run(struct loop *loop)
+{
+    struct loop_task tasks, *task;
+
+    if (loop->chain_open)
+        check_misuse("loop_chain_begin", "the chain was not ended before returning to the loop");
+    task_list_init(&tasks);
+    task_list_move(&loop->tasks, &tasks);
+    while ((task = task_list_pop(&tasks)) != NULL)
+        task->run(loop, task);
+}
+
+static bool work_at_hand(const struct loop *loop)
+{
+    return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
+           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop);
+}
+
+/* Whether the kernel has to be entered even if there is no need to wait. */
+static bool kernel_wanted(const struct loop *loop)
+{
+    return ring_pending(&loop->ring) > 0 || loop->backlog.count > 0 ||
+           (loop->ring.setup_flags & IORING_SETUP_TASKRUN_FLAG) == 0 ||
+           (ring_sq_flags(&loop->ring) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+/* Submits, and waits for at most timeout_ns for something to happen. */
+static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
+{
+    struct ring_wait wait = {.timeout_ns = timeout_ns, .min_wait_ns = loop->policy.min_wait_ns};
+    uint64_t         before_ns = loop->now_ns;
+
+    if (!loop->wake_armed)
+        wake_arm(loop);
+    __atomic_store_n(&loop->sleeping, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_exchange_n(&loop->woken, 0, __ATOMIC_SEQ_CST) != 0) {
+        loop->happened = true;
+        timeout_ns = 0;
+    }
+    if (timeout_ns > 0 && !work_at_hand(loop))
+        wait.count = loop->policy.min_wait_batch > 1 ? loop->policy.min_wait_batch : 1;
+    if (wait.count > 0 || kernel_wanted(loop))
+        (void)submit_and_wait(loop, &wait);
+    __atomic_store_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST);
+    loop->now_ns = sys_clock_ns();
+    if (wait.count > 0 && ring_ready(&loop->ring) == 0 && loop->now_ns - before_ns < timeout_ns)
+        loop->stats.waits_early++;
+}
+
+/* Until the next timer, at most limit_ns. */
+static uint64_t timeout_until_timer(struct loop *loop, uint64_t limit_ns)
+{
+    uint64_t next_ns = limit_ns == 0 ? UINT64_MAX : wheel_next(&loop->wheel);
+
+    if (next_ns == UINT64_MAX)
+        return limit_ns;
+    loop->now_ns = sys_clock_ns();
+    if (next_ns <= loop->now_ns)
+        return 0;
+    return next_ns - loop->now_ns < limit_ns ? next_ns - loop->now_ns : limit_ns;
+}
+
+bool loop_alive(const struct loop *loop)
+{
+    return loop_ops_in_flight(loop) > loop->background || loop->timers_ref > 0 || loop->objects_ref > 0 ||
+           !task_list_empty(&loop->tasks) || post_waiting(loop);
+}
+
+/* once: it is enough that something happens. */
+static void turn(struct loop *loop, uint64_t limit_ns, bool once)
+{
+    bool had_tasks = !task_list_empty(&loop->tasks);
+
+    loop->stats.turns++;
+    tasks_run(loop);
+    if ((once && had_tasks) || !loop_alive(loop)) { /* what the loop would have waited for has just ended */
+        loop->happened = true;
+        limit_ns = 0;
+    }
+    wait_for_work(loop, timeout_until_timer(loop, limit_ns));
+    dispatch_completions(loop);
+    post_run(loop);
+    timer_run_due(loop);
+}
+
+static bool should_stop(struct loop *loop)
+{
+    return __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* What the callbacks of the last turn have gathered must not wait for the next call. */
+static void leave_nothing_behind(struct loop *loop)
+{
+    tasks_run(loop);
+    if (ring_pending(&loop->ring) > 0 || loop->backlog.count > 0)
+        (void)submit_now(loop, SUBMIT_WAIT);
+}
+
+int loop_run(struct loop *loop, enum loop_run_mode mode)
+{
+    int r;
+
+    loop_check_owner(loop, __func__);
+    if (loop->running)
+        return -EBUSY;
+    if (mode != LOOP_RUN_DEFAULT && mode != LOOP_RUN_ONCE && mode != LOOP_RUN_NOWAIT)
+        return -EINVAL;
+    r = become_owner(loop);
+    if (r < 0)
+        return r;
+    loop->running = true;
+    loop->now_ns = sys_clock_ns();
+    if (mode == LOOP_RUN_NOWAIT && !should_stop(loop))
+        turn(loop, 0, false);
+    if (mode == LOOP_RUN_DEFAULT)
+        while (loop_alive(loop) && !should_stop(loop))
+            turn(loop, UINT64_MAX, false);
+    if (mode == LOOP_RUN_ONCE)
+        for (loop->happened = false; !loop->happened && loop_alive(loop) && !should_stop(loop);)
+            turn(loop, UINT64_MAX, true);
+    leave_nothing_behind(loop);
+    __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
+    loop->running = false;
+    return loop_alive(loop) ? 1 : 0;
+}
+
+int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
+{
+    unsigned count;
+    int      r;
+
+    loop_check_owner(loop, __func__);
+    if (loop->running)
+        return -EBUSY;
+    r = become_owner(loop);
+    if (r < 0)
+        return r;
+    loop->running = true;
+    tasks_run(loop);
+    wait_for_work(loop, timeout_ns);
+    count = dispatch_completions(loop);
+    leave_nothing_behind(loop);
+    loop->running = false;
+    return (int)count;
+}
+
+static bool drained(const struct loop *loop)
+{
+    return loop_ops_in_flight(loop) == 0 && task_list_empty(&loop->tasks) && object_list_empty(&loop->objects);
+}
+
+/* Ends everything and calls all last callbacks. Operations in direct mode have no context, and hard links go on after a cancel: so where
+ * nothing has ended for a while, the kernel is asked to cancel whatever it has. */
+static void drain(struct loop *loop)
+{
+    loop->running = true;
+    post_run(loop); /* posts are never lost */
+    post_close(loop);
+    post_run(loop);
+    loop->destroying = true;
+    submit_room_update(loop);
+    timers_stop_all(loop); /* those that the posts have started */
+    objects_close_all(loop);
+    cancel_all_contexts(loop);
+    while (!drained(loop)) {
+        tasks_run(loop);
+        wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
+        if (dispatch_completions(loop) == 0 && task_list_empty(&loop->tasks) && !drained(loop))
+            cancel_any(loop);
+    }
+    loop->running = false;
+}
+
+int loop_destroy(struct loop *loop)
+{
+    bool owner;
+
+    if (loop == NULL)
+        return 0;
+    if (loop->running)
+        return -EBUSY;
+    owner = loop->owner == NULL || loop->owner == &loop_thread_mark;
+    if (!owner && (!drained(loop) || post_waiting(loop)))
+        check_misuse(__func__, "operations are in flight, and only the thread that owns the loop can end them");
+    timers_stop_all(loop);
+    if (owner && become_owner(loop) == 0)
+        drain(loop);
+    buffer_groups_destroy(loop);
+    ring_close(&loop->ring, owner);
+    sys_close(loop->wake_fd);
+    post_queue_destroy(loop);
+    context_pool_destroy(loop);
+    blocks_destroy(loop);
+    memory_free(loop, loop->backlog.sqes);
+    memory_free(loop, loop->chain.sqes);
+    memory_free(loop, loop);
+    return 0;
+}
+
+uint64_t loop_now(const struct loop *loop)
+{
+    return loop->now_ns;
+}
+
+void loop_update_time(struct loop *loop)
+{
+    loop_check_owner(loop, __func__);
+    loop->now_ns = sys_clock_ns();
+}
+
+const struct loop_features *loop_features(const struct loop *loop)
+{
+    return &loop->features;
+}
+
+void loop_stats(const struct loop *loop, struct loop_stats *ret_stats)
+{
+    *ret_stats = loop->stats;
+    ret_stats->ops_started = loop->ops_started;
+    ret_stats->ops_in_flight = loop_ops_in_flight(loop);
+    ret_stats->ops_finished = loop->ops_started - ret_stats->ops_in_flight;
+    ret_stats->buffers_lent = loop->buffers_out;
+    ret_stats->posts = loop->posts.count;
+    ret_stats->posts_full = loop->posts.full;
+    ret_stats->wakes = __atomic_load_n(&loop->wakes, __ATOMIC_RELAXED);
+    ret_stats->context_bytes = loop->pool.bytes;
+}

@@ -1,0 +1,263 @@
+/* loop/loop_private.h: the loop's state, and what the modules of loop/ offer each other and the objects above. */
+#ifndef RINGLOOP_LOOP_LOOP_PRIVATE_H
+#define RINGLOOP_LOOP_LOOP_PRIVATE_H
+
+#include "loop/base.h"
+#include "loop/context.h"
+#include "loop/list.h"
+#include "loop/memory.h"
+#include "loop/ring.h"
+#include "loop/seam_sys.h"
+#include "loop/wheel.h"
+
+#include <pthread.h>
+#include <ringloop/buffer.h>
+#include <ringloop/loop.h>
+#include <ringloop/op.h>
+#include <ringloop/post.h>
+#include <ringloop/timer.h>
+
+LIST_DEFINE(task, struct loop_task)
+LIST_DEFINE(object, struct loop_object)
+
+/* SQEs that have no room in the SQ just now, or belong to a chain still being made. */
+struct sqe_queue {
+    struct io_uring_sqe *sqes;
+    uint32_t             head, count, room; /* sqes[head ... head + count) */
+};
+
+struct handler {
+    loop_cb *cb;
+    void    *arg;
+    uint16_t group;
+};
+
+struct post {
+    loop_post_cb *cb;
+    void         *arg;
+};
+
+struct post_queue {
+    pthread_mutex_t lock;
+    struct post    *waiting; /* filled by any thread, under lock */
+    struct post    *running; /* owned by the loop; the two change places */
+    uint32_t        waiting_count, waiting_room, running_room, limit;
+    uint64_t        count, full; /* for statistics, under lock */
+    bool            closed;
+};
+
+struct buffer_group;
+struct block;
+enum { BUFFER_GROUPS_MAX = 16, DISPATCH_BATCH = 256 };
+
+/* An object that the loop closes when it is destroyed. */
+struct loop_object_class {
+    const char *name;
+    void (*close)(struct loop_object *object);
+};
+
+struct loop {
+    /* Touched by every operation. */
+    const void         *owner;    /* an address that only the owning thread has; NULL before the first run */
+    uint32_t            sqe_room; /* SQEs until the SQ must be submitted, or 0: take the long way */
+    uint32_t            ops_room; /* operations that may still be started */
+    uint64_t            ops_started;
+    struct context_pool pool;
+    struct ring         ring;
+
+    /* Submitting. */
+    struct loop_submit_policy policy;
+    uint32_t                  batch; /* policy.batch, bounded by the SQ */
+    struct sqe_queue          backlog;
+    struct sqe_queue          chain;
+    uint32_t                  chain_flags, chain_max, chain_ops;
+    int                       chain_error;
+    bool                      chain_open;
+    uint64_t                  pending_since; /* ns; with a deadline: when SQEs were first seen pending; 0: not */
+
+    /* Running. */
+    uint64_t               now_ns;
+    struct wheel           wheel;
+    uint64_t               timers_ref; /* active timers that keep the loop alive */
+    uint64_t               objects_ref;
+    uint32_t               background; /* operations in flight that do not keep it alive */
+    struct loop_task       tasks;      /* to be run before waiting */
+    struct loop_object     objects;
+    struct loop_timer_node due;
+    bool                   running, destroying, wake_armed, happened;
+    struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
+
+    /* Buffers. */
+    struct buffer_group *groups[BUFFER_GROUPS_MAX];
+    struct loop_task     unpark;
+    uint64_t             buffers_out;
+
+    /* Routing. */
+    struct handler   handlers[LOOP_HANDLERS_MAX + 1]; /* [0] unused */
+    loop_foreign_cb *foreign_cb;
+    void            *foreign_arg;
+
+    /* Other threads. */
+    struct post_queue posts;
+    int               wake_fd;
+    int               sleeping; /* atomic: the loop waits, or is about to */
+    int               stopping; /* atomic */
+    int               woken;    /* atomic: loop_wake() was called since the last turn */
+    uint64_t          wakes;    /* atomic */
+
+    struct loop_options   options;
+    struct loop_allocator allocator;
+    struct loop_features  features;
+    struct loop_stats     stats;   /* of counters kept elsewhere only when asked */
+    struct loop_task      starved; /* listeners that wait for a descriptor */
+    struct block         *blocks;  /* freed ones, kept */
+    uint32_t              blocks_count;
+    char                  scratch[8]; /* where probing receives put what they peek at */
+};
+
+/* thread.c: whose thread this is. The name of the public call is for the message. */
+extern __thread char loop_thread_mark __attribute__((tls_model("initial-exec")));
+void                 loop_check_owner_slowly(const struct loop *loop, const char *call);
+
+static inline void loop_check_owner(const struct loop *loop, const char *call)
+{
+    if (unlikely(loop->owner != &loop_thread_mark))
+        loop_check_owner_slowly(loop, call);
+}
+
+/* What delays count from: the cached time inside callbacks, the real one outside of them. */
+static inline uint64_t loop_time(struct loop *loop)
+{
+    if (!loop->running)
+        loop->now_ns = sys_clock_ns();
+    return loop->now_ns;
+}
+
+static inline uint32_t loop_ops_in_flight(const struct loop *loop)
+{
+    return loop->options.ops_max - loop->ops_room;
+}
+
+/* Runs task->run once before the loop waits next. Does nothing if it is queued already. */
+static inline void loop_task_add(struct loop *loop, struct loop_task *task)
+{
+    if (task->next == NULL)
+        task_list_append(&loop->tasks, task);
+}
+
+/* submit.c */
+enum submit_reason { SUBMIT_BATCH_FULL, SUBMIT_DEADLINE, SUBMIT_WAIT, SUBMIT_SQ_FULL, SUBMIT_ASKED };
+
+/* The place for one more SQE, to be filled at once; never fails after submit_reserve. NULL without memory. unchained:
+ * not into an open chain. */
+struct io_uring_sqe *submit_sqe_slowly(struct loop *loop, bool unchained);
+void                 submit_room_gone(struct loop *loop);
+int                  submit_now(struct loop *loop, enum submit_reason reason);
+int                  submit_and_wait(struct loop *loop, struct ring_wait *wait);
+void                 submit_room_update(struct loop *loop);
+void                 submit_deadline_check(struct loop *loop);
+/* Copies SQEs that must not be parted. 0, or -ENOMEM. */
+int                  submit_block(struct loop *loop, const struct io_uring_sqe *sqes, uint32_t count);
+int                  sqe_queue_reserve(struct loop *loop, struct sqe_queue *queue, uint32_t count);
+struct io_uring_sqe *sqe_queue_next(struct loop *loop, struct sqe_queue *queue);
+
+static inline struct io_uring_sqe *submit_sqe(struct loop *loop, bool unchained)
+{
+    if (likely(loop->sqe_room > 0))
+        return ring_next_sqe(&loop->ring);
+    return submit_sqe_slowly(loop, unchained);
+}
+
+/* After the SQE has been filled. */
+static inline void submit_sqe_done(struct loop *loop)
+{
+    if (likely(loop->sqe_room > 1))
+        loop->sqe_room--;
+    else
+        submit_room_gone(loop);
+}
+
+/* The same as the last thing a starting call does. */
+loop_id               submit_room_gone_id(struct loop *loop, loop_id id);
+static inline loop_id submit_sqe_done_id(struct loop *loop, loop_id id)
+{
+    if (unlikely(--loop->sqe_room == 0))
+        return submit_room_gone_id(loop, id);
+    return id;
+}
+
+/* dispatch.c: op_finish ends an operation with its final callback, op_more is for those before; result->id is filled in
+ * by both. dispatch_settle ends it in the next turn. */
+unsigned dispatch_completions(struct loop *loop);
+void     dispatch_settle(struct loop *loop, struct context *context, int32_t res, uint32_t flags);
+void     op_finish(struct loop *loop, struct context *context, struct loop_result *result);
+void     op_more(struct loop *loop, struct context *context, struct loop_result *result);
+
+/* cancel.c */
+int  cancel_context(struct loop *loop, struct context *context);
+void cancel_all_contexts(struct loop *loop);
+void cancel_any(struct loop *loop);
+/* The operation before it in its chain has ended. */
+void cancel_link_begun(struct loop *loop, uint64_t id);
+void cancel_completed(struct loop *loop, const struct completion *completion);
+void linked_timeout_completed(struct loop *loop, const struct completion *completion);
+void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node);
+
+/* multishot.c */
+void multishot_complete(struct loop *loop, struct context *context, const struct completion *completion);
+
+/* buffer.c */
+int  buffer_group_use(struct loop *loop, uint16_t group);
+void buffer_groups_destroy(struct loop *loop);
+/* Fills in data, buffer and LOOP_BUFFER of a result that came with a buffer: it is lent from now on. */
+void buffer_received(struct loop *loop, uint16_t group, const struct completion *completion,
+                     struct loop_result *result);
+/* Lends a kept buffer to a callback again, as in a result. */
+void buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, struct loop_result *result);
+/* Gives it back unless the callback kept it or handed it on. */
+void buffer_callback_done(struct loop *loop, loop_buffer buffer);
+/* An operation takes a lent or kept buffer, and gives it back after its end. */
+bool buffer_is_free_to_give(struct loop *loop, loop_buffer buffer);
+void buffer_hand_over(struct loop *loop, loop_buffer buffer);
+void buffer_release(struct loop *loop, loop_buffer buffer);
+void buffer_hand_back(struct loop *loop, loop_buffer buffer); /* the operation did not start after all */
+/* A multishot without a buffer: waits its turn. */
+void buffer_park(struct loop *loop, struct context *context);
+void buffer_unpark(struct loop *loop, struct context *context); /* out of its turn */
+bool buffer_at_hand(struct loop *loop, uint16_t group);
+/* Two words kept with a buffer that is out: its successor in a queue, and how many bytes it holds. */
+void buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes);
+void buffer_noted(struct loop *loop, loop_buffer buffer, loop_buffer *ret_next, uint32_t *ret_bytes);
+
+/* multishot.c */
+void multishot_arm(struct loop *loop, struct context *context, bool poll_first);
+
+/* timer.c */
+void timer_run_due(struct loop *loop);
+void timer_fired(struct loop *loop, struct loop_timer_node *node, bool referenced);
+void timers_stop_all(struct loop *loop);
+
+/* post.c */
+int  post_queue_init(struct loop *loop, uint32_t limit);
+void post_queue_destroy(struct loop *loop);
+bool post_waiting(const struct loop *loop);
+void post_run(struct loop *loop);
+void post_close(struct loop *loop); /* later posts get -ECANCELED */
+
+/* wake.c */
+int  wake_init(struct loop *loop);
+void wake_arm(struct loop *loop);
+void wake_completed(struct loop *loop, const struct completion *completion);
+void wake_if_asleep(struct loop *loop);
+
+/* object.c: what loop_destroy() closes, and what keeps the loop alive */
+void object_open(struct loop *loop, struct loop_object *object, const struct loop_object_class *object_class, bool ref);
+void object_gone(struct loop_object *object, bool ref);
+/* From now on it keeps the loop alive, until it is gone. Returns its ref as it is then. */
+void object_ref(struct loop_object *object, bool *ref);
+void objects_close_all(struct loop *loop);
+/* Tasks that wait until a descriptor may be free again. */
+void starved_add(struct loop *loop, struct loop_task *task);
+void starved_feed(struct loop *loop);
+
+#endif

@@ -1,0 +1,53 @@
+/* loop/object.c: the objects that are open on a loop: what keeps it alive, and what it closes when it ends; and those
+ * among them that wait for a free descriptor. */
+#include "loop/loop_private.h"
+
+void object_open(struct loop *loop, struct loop_object *object, const struct loop_object_class *object_class, bool ref)
+{
+    object->loop = loop;
+    object->object_class = object_class;
+    object_list_append(&loop->objects, object);
+    if (ref)
+        loop->objects_ref++;
+}
+
+void object_gone(struct loop_object *object, bool ref)
+{
+    object_list_remove(object);
+    if (ref)
+        object->loop->objects_ref--;
+}
+
+void object_ref(struct loop_object *object, bool *ref)
+{
+    if (!*ref)
+        object->loop->objects_ref++;
+    *ref = true;
+}
+
+void objects_close_all(struct loop *loop)
+{
+    struct loop_object closing, *object;
+
+    object_list_init(&closing);
+    object_list_move(&loop->objects, &closing);
+    while ((object = closing.next) != &closing) {
+        object_list_remove(object);
+        object_list_append(&loop->objects, object); /* until its close callback */
+        object->object_class->close(object);
+    }
+}
+
+void starved_add(struct loop *loop, struct loop_task *task)
+{
+    if (task->next == NULL)
+        task_list_append(&loop->starved, task);
+}
+
+void starved_feed(struct loop *loop)
+{
+    struct loop_task *task;
+
+    while ((task = task_list_pop(&loop->starved)) != NULL)
+        loop_task_add(loop, task);
+}

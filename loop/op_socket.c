@@ -1,0 +1,269 @@
+/* loop/op_socket.c: socket operations, and nop and close. */
+#include "loop/op_start.h"
+
+#include <limits.h>
+#include <string.h>
+
+loop_id loop_nop(struct loop *loop, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    return op_start(loop, __func__, (struct op_sqe){.opcode = IORING_OP_NOP, .fd = -1}, cb, arg, terms);
+}
+
+/* Operations that came after 6.1 are refused where the kernel does not know them. */
+static int check_known(const struct loop *loop, unsigned opcode)
+{
+    return ring_knows(&loop->ring, opcode) ? 0 : -EOPNOTSUPP;
+}
+
+loop_id loop_socket(struct loop *loop, int domain, int type, int protocol, loop_cb *cb, void *arg,
+                    const struct loop_terms *terms)
+{
+    return op_start(loop, __func__,
+                    (struct op_sqe){.opcode = IORING_OP_SOCKET,
+                                    .fd = domain,
+                                    .off = (uint64_t)(unsigned)(type | SOCK_CLOEXEC),
+                                    .len = (unsigned)protocol},
+                    cb, arg, terms);
+}
+
+/* An address copied into the context: for connect and bind. */
+struct address_source {
+    const struct sockaddr *addr;
+    socklen_t              size;
+};
+
+static int prepare_address(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
+                           const void *source)
+{
+    const struct address_source *address = source;
+
+    (void)loop;
+    memcpy(&extended->address, address->addr, address->size);
+    sqe->addr = (uint64_t)(uintptr_t)&extended->address;
+    return 0;
+}
+
+static loop_id start_with_address(struct loop *loop, uint8_t opcode, int fd, const struct sockaddr *addr,
+                                  socklen_t addrlen, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    struct op_request request = {
+        .sqe = {.opcode = opcode, .off = opcode == IORING_OP_CONNECT ? addrlen : 0},
+        .kind = CONTEXT_ONE_SHOT,
+        .cb = cb,
+        .arg = arg,
+        .terms = terms,
+        .prepare = prepare_address,
+        .source = &(struct address_source){addr, addrlen},
+    };
+
+    if (fd < 0)
+        return op_refuse(loop, __func__, -EBADF);
+    if (addr == NULL || addrlen == 0 || addrlen > CONTEXT_NAME_BYTES)
+        return op_refuse(loop, __func__, -EINVAL);
+    request.sqe.addr2 = addrlen; /* both opcodes take it in the same place */
+    op_set_fd(&request, fd);
+    return op_start_request(loop, &request);
+}
+
+loop_id loop_connect(struct loop *loop, int fd, const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb, void *arg,
+                     const struct loop_terms *terms)
+{
+    loop_check_owner(loop, __func__);
+    return start_with_address(loop, IORING_OP_CONNECT, fd, addr, addrlen, cb, arg, terms);
+}
+
+loop_id loop_bind(struct loop *loop, int fd, const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb, void *arg,
+                  const struct loop_terms *terms)
+{
+    loop_check_owner(loop, __func__);
+    if (check_known(loop, IORING_OP_BIND) < 0)
+        return op_refuse(loop, __func__, -EOPNOTSUPP);
+    return start_with_address(loop, IORING_OP_BIND, fd, addr, addrlen, cb, arg, terms);
+}
+
+/* All the rest name a descriptor and need nothing copied. */
+static inline __attribute__((always_inline)) loop_id start_on_fd(struct loop *loop, const char *call, int fd,
+                                                                 struct op_sqe model, loop_cb *cb, void *arg,
+                                                                 const struct loop_terms *terms)
+{
+    if (unlikely(fd < 0))
+        return op_refuse(loop, call, -EBADF);
+    return op_start(loop, call, op_on_fd(model, fd), cb, arg, terms);
+}
+
+loop_id loop_listen(struct loop *loop, int fd, int backlog, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    loop_check_owner(loop, __func__);
+    if (backlog < 0)
+        return op_refuse(loop, __func__, -EINVAL);
+    if (check_known(loop, IORING_OP_LISTEN) < 0)
+        return op_refuse(loop, __func__, -EOPNOTSUPP);
+    return start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_LISTEN, .len = (unsigned)backlog}, cb,
+                       arg, terms);
+}
+
+loop_id loop_accept(struct loop *loop, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags, loop_cb *cb,
+                    void *arg, const struct loop_terms *terms)
+{
+    if ((addr != NULL && addrlen == NULL) || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
+        return op_refuse(loop, __func__, -EINVAL);
+    return start_on_fd(loop, __func__, fd,
+                       (struct op_sqe){.opcode = IORING_OP_ACCEPT,
+                                       .addr = (uint64_t)(uintptr_t)addr,
+                                       .off = (uint64_t)(uintptr_t)addrlen,
+                                       .op_flags = (unsigned)(flags | SOCK_CLOEXEC)},
+                       cb, arg, terms);
+}
+
+loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+        return op_refuse(loop, __func__, -EINVAL);
+    return start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_SHUTDOWN, .len = (unsigned)how}, cb, arg,
+                       terms);
+}
+
+/* The slot of a fixed file stands in its own field, counted from 1. */
+loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    struct op_sqe model = {.opcode = IORING_OP_CLOSE, .fd = fd};
+
+    if (fd < 0)
+        return op_refuse(loop, __func__, -EBADF);
+    if ((fd & LOOP_FIXED_FLAG) != 0) {
+        model.fd = 0;
+        model.file_index = (unsigned)(fd & ~LOOP_FIXED_FLAG) + 1;
+    }
+    return op_start(loop, __func__, model, cb, arg, terms);
+}
+
+/* Whether a transfer's memory makes sense; the kernel counts in int. */
+static int check_transfer(const void *buf, size_t size)
+{
+    return (buf == NULL && size > 0) || size > INT_MAX ? -EINVAL : 0;
+}
+
+loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int flags, loop_cb *cb, void *arg,
+                  const struct loop_terms *terms)
+{
+    if (unlikely(check_transfer(buf, size) < 0))
+        return op_refuse(loop, __func__, -EINVAL);
+    return start_on_fd(loop, __func__, fd,
+                       (struct op_sqe){.opcode = IORING_OP_SEND,
+                                       .addr = (uint64_t)(uintptr_t)buf,
+                                       .len = (unsigned)size,
+                                       .op_flags = (unsigned)(flags | MSG_WAITALL | MSG_NOSIGNAL)},
+                       cb, arg, terms);
+}
+
+loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, loop_cb *cb, void *arg,
+                  const struct loop_terms *terms)
+{
+    if (unlikely(check_transfer(buf, size) < 0))
+        return op_refuse(loop, __func__, -EINVAL);
+    return start_on_fd(loop, __func__, fd,
+                       (struct op_sqe){.opcode = IORING_OP_RECV,
+                                       .addr = (uint64_t)(uintptr_t)buf,
+                                       .len = (unsigned)size,
+                                       .op_flags = (unsigned)flags},
+                       cb, arg, terms);
+}
+
+/* Copies header, name, control and iovec array: into the context where they fit, else into one block beside it. */
+static int prepare_message(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
+                           const void *source)
+{
+    const struct msghdr *msg = source;
+    size_t               iov_bytes = msg->msg_iovlen * sizeof(struct iovec);
+    size_t               iov_beside = msg->msg_iovlen <= CONTEXT_IOV_INLINE ? 0 : iov_bytes;
+    size_t               control_bytes = msg->msg_control == NULL ? 0 : msg->msg_controllen;
+    size_t               name_bytes = msg->msg_name == NULL ? 0 : msg->msg_namelen;
+    char                *beside = NULL;
+
+    if (iov_beside + control_bytes + name_bytes > 0) {
+        beside = memory_resize(loop, NULL, iov_beside + control_bytes + name_bytes);
+        if (beside == NULL)
+            return -ENOMEM;
+        extended->heap = beside;
+    }
+    extended->msg = *msg;
+    extended->msg.msg_iov = iov_beside == 0 ? extended->iov : (struct iovec *)(void *)beside;
+    if (iov_bytes > 0)
+        memcpy(extended->msg.msg_iov, msg->msg_iov, iov_bytes);
+    extended->msg.msg_control = control_bytes == 0 ? NULL : beside + iov_beside;
+    extended->msg.msg_controllen = control_bytes;
+    if (control_bytes > 0)
+        memcpy(extended->msg.msg_control, msg->msg_control, control_bytes);
+    extended->msg.msg_name = name_bytes == 0 ? NULL : beside + iov_beside + control_bytes;
+    if (name_bytes > 0)
+        memcpy(extended->msg.msg_name, msg->msg_name, name_bytes);
+    sqe->addr = (uint64_t)(uintptr_t)&extended->msg;
+    return 0;
+}
+
+loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
+                     const struct loop_terms *terms)
+{
+    struct op_request request = {
+        .sqe = {.opcode = IORING_OP_SENDMSG, .len = 1, .msg_flags = (unsigned)(flags | MSG_WAITALL | MSG_NOSIGNAL)},
+        .kind = CONTEXT_ONE_SHOT,
+        .cb = cb,
+        .arg = arg,
+        .terms = terms,
+        .prepare = prepare_message,
+        .source = msg,
+    };
+
+    loop_check_owner(loop, __func__);
+    if (fd < 0)
+        return op_refuse(loop, __func__, -EBADF);
+    if (msg == NULL || msg->msg_iovlen > IOV_MAX || (msg->msg_iov == NULL && msg->msg_iovlen > 0) ||
+        (msg->msg_name != NULL && msg->msg_namelen > CONTEXT_NAME_BYTES))
+        return op_refuse(loop, __func__, -EINVAL);
+    op_set_fd(&request, fd);
+    return op_start_request(loop, &request);
+}
+
+loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb, void *arg,
+                              const struct loop_terms *terms)
+{
+    struct op_request request = {
+        .sqe = {.opcode = IORING_OP_ACCEPT,
+                .ioprio = IORING_ACCEPT_MULTISHOT,
+                .accept_flags = (unsigned)(flags | SOCK_CLOEXEC)},
+        .kind = CONTEXT_ACCEPT,
+        .cb = cb,
+        .arg = arg,
+        .terms = terms,
+    };
+
+    loop_check_owner(loop, __func__);
+    if (fd < 0)
+        return op_refuse(loop, __func__, -EBADF);
+    if ((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
+        return op_refuse(loop, __func__, -EINVAL);
+    op_set_fd(&request, fd);
+    return op_start_request(loop, &request);
+}
+
+loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags, loop_cb *cb, void *arg,
+                            const struct loop_terms *terms)
+{
+    struct op_request request = {
+        .sqe = {.opcode = IORING_OP_RECV,
+                .ioprio = IORING_RECV_MULTISHOT,
+                .flags = IOSQE_BUFFER_SELECT,
+                .buf_group = group,
+                .msg_flags = (unsigned)flags},
+        .kind = CONTEXT_RECV,
+        .cb = cb,
+        .arg = arg,
+        .terms = terms,
+    };
+
+    loop_check_owner(loop, __func__);
+    if (fd < 0)
+        return op_refuse(loop, __func__, -EBADF);
+    op_set_fd(&request, fd);
+    return op_start_request(loop, &request);
+}

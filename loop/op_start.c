@@ -1,0 +1,316 @@
+/* loop/op_start.c: the long way to start an operation. */
+#include "loop/op_start.h"
+
+#include <string.h>
+
+enum {
+    TERMS_FLAGS_ALL =
+        LOOP_LINKED_TIMEOUT | LOOP_BACKGROUND | LOOP_EXTENDED | LOOP_POLL_FIRST | LOOP_ASYNC | LOOP_UNCHAINED
+};
+
+static const struct loop_terms terms_default;
+
+static bool is_multishot(const struct op_request *request)
+{
+    return request->kind == CONTEXT_ACCEPT || request->kind == CONTEXT_RECV;
+}
+
+static bool is_chained(const struct loop *loop, const struct op_request *request)
+{
+    return loop->chain_open && (request->terms->flags & LOOP_UNCHAINED) == 0;
+}
+
+static bool is_linked(const struct loop *loop, const struct op_request *request)
+{
+    return request->terms->timeout_ns != 0 &&
+           ((request->terms->flags & LOOP_LINKED_TIMEOUT) != 0 || is_chained(loop, request));
+}
+
+static int apply_poll_first(struct io_uring_sqe *sqe)
+{
+    switch (sqe->opcode) {
+    case IORING_OP_SEND:
+    case IORING_OP_RECV:
+    case IORING_OP_SENDMSG:
+    case IORING_OP_RECVMSG: sqe->ioprio |= IORING_RECVSEND_POLL_FIRST; return 0;
+    case IORING_OP_ACCEPT: sqe->ioprio |= IORING_ACCEPT_POLL_FIRST; return 0;
+    default: return -EINVAL;
+    }
+}
+
+static int check_terms(struct loop *loop, struct op_request *request)
+{
+    const struct loop_terms *terms = request->terms;
+
+    if ((terms->flags & ~(uint32_t)TERMS_FLAGS_ALL) != 0 || terms->data_size > LOOP_EXTRA_BYTES_MAX ||
+        (terms->data_size > 0 && terms->data == NULL) || (terms->release != 0 && !buffer_is_free_to_give(loop, terms->release)))
+        return -EINVAL;
+    if ((terms->flags & LOOP_POLL_FIRST) != 0 && apply_poll_first(&request->sqe) < 0)
+        return -EINVAL;
+    if ((terms->flags & LOOP_ASYNC) != 0) {
+        if (is_multishot(request))
+            return -EINVAL; /* multishots cannot run in workers */
+        request->sqe.flags |= IOSQE_ASYNC;
+    }
+    if (is_chained(loop, request)) {
+        if (is_multishot(request) || (terms->flags & LOOP_BACKGROUND) != 0)
+            return -EINVAL;
+        if (loop->chain_ops == loop->chain_max)
+            return -E2BIG;
+    }
+    return 0;
+}
+
+/* Direct mode: no context; everything the completion needs is in user_data. */
+static loop_id start_direct(struct loop *loop, struct op_request *request)
+{
+    unsigned             handler = (unsigned)(uintptr_t)request->cb;
+    uint64_t             value = (uint64_t)(uintptr_t)request->arg;
+    struct io_uring_sqe *sqe;
+
+    if (handler > LOOP_HANDLERS_MAX || loop->handlers[handler].cb == NULL || value > LOOP_VALUE_MAX || request->terms != &terms_default ||
+        request->prepare != NULL || loop->chain_open)
+        return -EINVAL;
+    request->sqe.user_data = user_data_direct(request->sqe.opcode, handler, value);
+    if ((request->sqe.flags & IOSQE_BUFFER_SELECT) != 0) {
+        int r = buffer_group_use(loop, loop->handlers[handler].group);
+
+        if (r < 0)
+            return r;
+        request->sqe.buf_group = loop->handlers[handler].group;
+    }
+    sqe = submit_sqe(loop, true);
+    if (sqe == NULL)
+        return -ENOMEM;
+    *sqe = request->sqe;
+    loop->ops_room--;
+    loop->ops_started++;
+    submit_sqe_done(loop);
+    return (loop_id)request->sqe.user_data;
+}
+
+/* The same where nothing is in the way: straight into the SQ. */
+static loop_id start_direct_shortly(struct loop *loop, const struct op_sqe *model, unsigned handler, uint64_t value)
+{
+    uint64_t user_data = user_data_direct(model->opcode, handler, value);
+
+    loop->ops_room--;
+    loop->ops_started++;
+    op_write_sqe(ring_next_sqe(&loop->ring), *model, user_data);
+    return submit_sqe_done_id(loop, (loop_id)user_data);
+}
+
+static bool may_start_directly(const struct loop *loop, const struct op_sqe *model, loop_cb *cb, const void *arg,
+                               const struct loop_terms *terms)
+{
+    return cb != NULL && (uintptr_t)cb <= LOOP_HANDLERS_MAX && loop->handlers[(uintptr_t)cb].cb != NULL && terms == NULL &&
+           (uintptr_t)arg <= LOOP_VALUE_MAX && loop->sqe_room > 0 && loop->ops_room > 0 &&
+           (model->flags & IOSQE_BUFFER_SELECT) == 0;
+}
+
+static int fill_extended(struct loop *loop, struct context_extended *extended, struct op_request *request)
+{
+    const struct loop_terms *terms = request->terms;
+
+    extended->extra_size = terms->data_size;
+    if (terms->data_size > 0)
+        memcpy(extended->extra, terms->data, terms->data_size);
+    if (request->prepare == NULL)
+        return 0;
+    return request->prepare(loop, extended, &request->sqe, request->source);
+}
+
+/* Finds a context of the kind that the operation needs and fills it in. */
+static int make_context(struct loop *loop, struct op_request *request, struct context **ret_context)
+{
+    const struct loop_terms *terms = request->terms;
+    bool                     linked = is_linked(loop, request);
+    struct context          *context;
+    int                      r;
+
+    if (request->prepare != NULL || linked || terms->data_size > 0 || (terms->flags & LOOP_EXTENDED) != 0 ||
+        (is_multishot(request) && terms->timeout_ns != 0)) {
+        struct context_extended *extended = context_new_extended(loop);
+
+        if (extended == NULL)
+            return -ENOMEM;
+        context = &extended->base;
+        r = fill_extended(loop, extended, request);
+        if (r < 0) {
+            context_free(loop, context);
+            return r;
+        }
+        request->sqe.user_data = context->id;
+        extended->sqe = request->sqe;
+    } else {
+        context = context_new(loop);
+        if (context == NULL)
+            return -ENOMEM;
+        request->sqe.user_data = context->id;
+    }
+    context->state = CONTEXT_ACTIVE;
+    context->kind = (uint8_t)request->kind;
+    context->flags = linked ? CONTEXT_LINKED : 0;
+    context->opcode = request->sqe.opcode;
+    context->release = terms->release;
+    context->cb = request->cb;
+    context->arg = request->arg;
+    if ((terms->flags & LOOP_BACKGROUND) != 0)
+        context->flags |= CONTEXT_BACKGROUND;
+    if (is_multishot(request)) {
+        struct context_arm *arm = context_arm(context);
+
+        arm->fd = request->sqe.fd;
+        arm->op_flags = request->sqe.msg_flags;
+        arm->group = request->sqe.buf_group;
+        arm->sqe_flags = request->sqe.flags;
+        arm->in_extended = context_is_extended(context);
+    }
+    *ret_context = context;
+    return 0;
+}
+
+static struct io_uring_sqe linked_timeout(struct context_extended *extended, uint64_t timeout_ns)
+{
+    extended->timespec.tv_sec = (long long)(timeout_ns / LOOP_SECOND);
+    extended->timespec.tv_nsec = (long long)(timeout_ns % LOOP_SECOND);
+    return (struct io_uring_sqe){
+        .opcode = IORING_OP_LINK_TIMEOUT,
+        .fd = -1,
+        .addr = (uint64_t)(uintptr_t)&extended->timespec,
+        .len = 1,
+        .user_data =
+            user_data_direct(IORING_OP_LINK_TIMEOUT, HANDLER_LINKED_TIMEOUT, user_data_to_value(extended->base.id)),
+    };
+}
+
+static uint8_t link_flag(const struct loop *loop)
+{
+    return (loop->chain_flags & LOOP_CHAIN_HARD) != 0 ? IOSQE_IO_HARDLINK : IOSQE_IO_LINK;
+}
+
+/* Into the chain that is open; its memory was reserved when it was begun. */
+static void place_chained(struct loop *loop, struct op_request *request, struct context *context)
+{
+    struct io_uring_sqe *sqe = sqe_queue_next(loop, &loop->chain);
+
+    context->flags |= CONTEXT_CHAINED;
+    context->chain_next = 0;
+    *sqe = request->sqe;
+    sqe->flags |= link_flag(loop);
+    if ((context->flags & CONTEXT_LINKED) != 0) {
+        sqe = sqe_queue_next(loop, &loop->chain);
+        *sqe = linked_timeout(context_extended(context), request->terms->timeout_ns);
+        sqe->flags |= link_flag(loop);
+    }
+    loop->chain_ops++;
+}
+
+static int place(struct loop *loop, struct op_request *request, struct context *context)
+{
+    struct io_uring_sqe *sqe;
+
+    if (is_chained(loop, request)) {
+        place_chained(loop, request, context);
+        return 0;
+    }
+    if ((context->flags & CONTEXT_LINKED) != 0) {
+        struct io_uring_sqe pair[2] = {
+            request->sqe,
+            linked_timeout(context_extended(context), request->terms->timeout_ns),
+        };
+
+        pair[0].flags |= IOSQE_IO_LINK;
+        return submit_block(loop, pair, 2);
+    }
+    sqe = submit_sqe(loop, true);
+    if (sqe == NULL)
+        return -ENOMEM;
+    *sqe = request->sqe;
+    if (request->terms->timeout_ns != 0) {
+        context->flags |= CONTEXT_DEADLINE;
+        context->deadline.deadline_ns = ns_add(loop_time(loop), request->terms->timeout_ns);
+        wheel_start(&loop->wheel, &context->deadline, WHEEL_OP);
+    }
+    submit_sqe_done(loop);
+    return 0;
+}
+
+static loop_id start(struct loop *loop, struct op_request *request)
+{
+    struct context *context = NULL;
+    int             r;
+
+    if (loop->destroying)
+        return -ECANCELED;
+    if (request->terms == NULL)
+        request->terms = &terms_default;
+    if (loop->ops_room == 0) {
+        loop->stats.ops_full++;
+        return -ENOBUFS;
+    }
+    if (request->cb != NULL && !op_cb_is_plain(request->cb))
+        return start_direct(loop, request);
+    r = check_terms(loop, request);
+    if (r == 0 && (request->sqe.flags & IOSQE_BUFFER_SELECT) != 0)
+        r = buffer_group_use(loop, request->sqe.buf_group);
+    if (r == 0)
+        r = make_context(loop, request, &context);
+    if (r < 0)
+        return r;
+    r = place(loop, request, context);
+    if (r < 0) {
+        context_retire(context);
+        context_free(loop, context);
+        return r;
+    }
+    if (request->terms->release != 0)
+        buffer_hand_over(loop, request->terms->release);
+    if ((context->flags & CONTEXT_BACKGROUND) != 0)
+        loop->background++;
+    loop->ops_room--;
+    loop->ops_started++;
+    return (loop_id)context->id;
+}
+
+loop_id op_refuse(struct loop *loop, const char *call, int error)
+{
+    loop_check_owner(loop, call);
+    if (loop->chain_open && loop->chain_error == 0)
+        loop->chain_error = error;
+    return error;
+}
+
+loop_id op_start_request(struct loop *loop, struct op_request *request)
+{
+    loop_id id = start(loop, request);
+
+    if (id < 0 && (request->terms == NULL || (request->terms->flags & LOOP_UNCHAINED) == 0))
+        return op_refuse(loop, __func__, (int)id);
+    return id;
+}
+
+loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model, loop_cb *cb, void *arg,
+                      const struct loop_terms *terms)
+{
+    struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg, .terms = terms};
+
+    loop_check_owner(loop, call);
+    if (likely(may_start_directly(loop, model, cb, arg, terms)))
+        return start_direct_shortly(loop, model, (unsigned)(uintptr_t)cb, (uintptr_t)arg);
+    op_write_sqe(&request.sqe, *model, 0);
+    return op_start_request(loop, &request);
+}
+
+int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t group)
+{
+    loop_check_owner(loop, __func__);
+    if (!op_cb_is_plain(cb) || group >= BUFFER_GROUPS_MAX)
+        return -EINVAL;
+    for (int i = 1; i <= LOOP_HANDLERS_MAX; i++)
+        if (loop->handlers[i].cb == NULL) {
+            loop->handlers[i] = (struct handler){.cb = cb, .arg = arg, .group = group};
+            return i;
+        }
+    return -ENFILE;
+}

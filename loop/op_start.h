@@ -1,0 +1,112 @@
+/* loop/op_start.h: how every operation starts: the short way, inlined, and the long way for all that is rare. */
+#ifndef RINGLOOP_LOOP_OP_START_H
+#define RINGLOOP_LOOP_OP_START_H
+
+#include "loop/loop_private.h"
+
+#include <errno.h>
+
+/* Copies memory that the kernel reads at submission into the extended context and points the SQE to it. */
+typedef int op_prepare(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
+                       const void *source);
+
+/* What an operation puts into its SQE: plain members, so that the compiler keeps them in registers. */
+struct op_sqe {
+    uint8_t  opcode;
+    uint8_t  flags;
+    uint16_t ioprio;
+    int32_t  fd;
+    uint64_t off;
+    uint64_t addr;
+    uint32_t len;
+    uint32_t op_flags;
+    uint16_t buf_group;
+    uint32_t file_index;
+};
+
+struct op_request {
+    struct io_uring_sqe      sqe; /* without user_data */
+    enum context_kind        kind;
+    loop_cb                 *cb;
+    void                    *arg;
+    const struct loop_terms *terms;
+    op_prepare              *prepare; /* NULL: nothing to copy */
+    const void              *source;
+};
+
+/* The long way: terms, direct mode, chains, extended contexts, a full SQ or pool. */
+loop_id op_start_request(struct loop *loop, struct op_request *request);
+
+/* The same for what began on the short way. */
+__attribute__((noinline, cold)) loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model,
+                                                      loop_cb *cb, void *arg, const struct loop_terms *terms);
+
+/* An argument was refused: an open chain must know. */
+loop_id op_refuse(struct loop *loop, const char *call, int error);
+
+static inline bool op_cb_is_plain(loop_cb *cb)
+{
+    return (uintptr_t)cb >= 4096; /* no function lives in the first page; handlers are numbered there */
+}
+
+static inline void op_write_sqe(struct io_uring_sqe *sqe, struct op_sqe model, uint64_t user_data)
+{
+    sqe->opcode = model.opcode;
+    sqe->flags = model.flags;
+    sqe->ioprio = model.ioprio;
+    sqe->fd = model.fd;
+    sqe->off = model.off;
+    sqe->addr = model.addr;
+    sqe->len = model.len;
+    sqe->rw_flags = (int)model.op_flags;
+    sqe->user_data = user_data;
+    sqe->buf_group = model.buf_group;
+    sqe->personality = 0;
+    sqe->file_index = model.file_index;
+    sqe->addr3 = 0;
+    sqe->__pad2[0] = 0;
+}
+
+/* Nothing of it is out of line but what is rare: about fifty instructions. */
+static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop, const char *call, struct op_sqe model,
+                                                              loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    struct context *context = loop->pool.plain.free;
+
+    /* The copy is what has an address, so that the model need not be in memory on the short way. */
+    if (unlikely(loop->owner != &loop_thread_mark || terms != NULL || !op_cb_is_plain(cb) || loop->sqe_room == 0 ||
+                 loop->ops_room == 0 || context == NULL)) {
+        struct op_sqe copy = model;
+
+        return op_start_long(loop, call, &copy, cb, arg, terms);
+    }
+    loop->pool.plain.free = context->arg;
+    loop->ops_room--;
+    loop->ops_started++;
+    context->brief = context_brief_simple | (uint64_t)model.opcode << 24;
+    context->cb = cb;
+    context->arg = arg;
+    op_write_sqe(ring_next_sqe(&loop->ring), model, context->id);
+    return submit_sqe_done_id(loop, (loop_id)context->id);
+}
+
+/* Writes the descriptor, in either notation. */
+static inline struct op_sqe op_on_fd(struct op_sqe model, int fd)
+{
+    model.fd = fd;
+    if (unlikely((fd & LOOP_FIXED_FLAG) != 0)) {
+        model.fd = fd & ~LOOP_FIXED_FLAG;
+        model.flags |= IOSQE_FIXED_FILE;
+    }
+    return model;
+}
+
+static inline void op_set_fd(struct op_request *request, int fd)
+{
+    struct op_sqe model = op_on_fd((struct op_sqe){.flags = request->sqe.flags}, fd);
+
+    request->sqe.fd = model.fd;
+    request->sqe.flags = model.flags;
+}
+
+#endif

@@ -1,0 +1,30 @@
+/* loop/seam_sys.h: seam 2: every system call that is not the ring's. sys_linux.c is the real one; tests may link
+ * another.
+ *
+ * All return >= 0 or a negative errno. */
+#ifndef RINGLOOP_LOOP_SEAM_SYS_H
+#define RINGLOOP_LOOP_SEAM_SYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+uint64_t sys_clock_ns(void); /* CLOCK_MONOTONIC */
+
+int sys_socket(int domain, int type, int protocol);
+int sys_bind(int fd, const struct sockaddr *addr, socklen_t size);
+int sys_listen(int fd, int backlog);
+int sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size);
+int sys_getpeername(int fd, struct sockaddr *addr, socklen_t *size);
+int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
+int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
+int sys_shutdown(int fd, int how);
+int sys_close(int fd);
+
+int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
+int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
+
+/* Reads a small file as one decimal number, e.g. a sysctl. */
+int sys_read_number(const char *path, long *ret_number);
+
+#endif

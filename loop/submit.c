@@ -1,0 +1,246 @@
+/* loop/submit.c: the submit policy: the one place that decides when to enter the kernel, and counts why.
+ *
+ * SQEs go straight into the SQ. Where it has no room, or the ring is not enabled yet, they queue in the backlog, in
+ * order, and as long as that holds anything all later ones queue behind it. SQEs linked to each other always reach the
+ * kernel in one submission. */
+#include "loop/loop_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int sqe_queue_reserve(struct loop *loop, struct sqe_queue *queue, uint32_t count)
+{
+    struct io_uring_sqe *sqes;
+    uint32_t             room = queue->room == 0 ? 64 : queue->room;
+
+    if (queue->head > 0 && (queue->count == 0 || queue->head + queue->count + count > queue->room)) {
+        memmove(queue->sqes, queue->sqes + queue->head, queue->count * sizeof(queue->sqes[0]));
+        queue->head = 0;
+    }
+    if (queue->count + count <= queue->room)
+        return 0;
+    while (room < queue->count + count)
+        room *= 2;
+    sqes = memory_resize(loop, queue->sqes, room * sizeof(sqes[0]));
+    if (sqes == NULL)
+        return -ENOMEM;
+    queue->sqes = sqes;
+    queue->room = room;
+    return 0;
+}
+
+struct io_uring_sqe *sqe_queue_next(struct loop *loop, struct sqe_queue *queue)
+{
+    if (sqe_queue_reserve(loop, queue, 1) < 0)
+        return NULL;
+    return &queue->sqes[queue->head + queue->count++];
+}
+
+static uint32_t sq_free(const struct loop *loop)
+{
+    return loop->ring.sq_entries - ring_pending(&loop->ring);
+}
+
+void submit_room_update(struct loop *loop)
+{
+    uint32_t pending = ring_pending(&loop->ring);
+    uint32_t room = loop->ring.sq_entries - pending;
+
+    if (loop->chain_open || loop->backlog.count > 0 || loop->destroying || pending >= loop->batch)
+        room = 0;
+    else if (room > loop->batch - pending)
+        room = loop->batch - pending;
+    loop->sqe_room = room;
+}
+
+/* The SQEs at the front of the backlog that must not be parted: one, or a whole chain. */
+static uint32_t backlog_run(const struct loop *loop)
+{
+    const struct sqe_queue *queue = &loop->backlog;
+    uint32_t                count = 1;
+
+    while (count < queue->count &&
+           (queue->sqes[queue->head + count - 1].flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0)
+        count++;
+    return count;
+}
+
+/* Moves what fits into the SQ. Returns whether anything moved. */
+static bool backlog_move(struct loop *loop)
+{
+    struct sqe_queue *queue = &loop->backlog;
+    bool              moved = false;
+
+    while (queue->count > 0) {
+        uint32_t run = backlog_run(loop);
+
+        if (run > sq_free(loop))
+            break;
+        for (uint32_t i = 0; i < run; i++)
+            *ring_next_sqe(&loop->ring) = queue->sqes[queue->head + i];
+        queue->head += run;
+        queue->count -= run;
+        moved = true;
+    }
+    return moved;
+}
+
+static void count_enter(struct loop *loop, enum submit_reason reason)
+{
+    loop->stats.enters++;
+    switch (reason) {
+    case SUBMIT_BATCH_FULL: loop->stats.enters_batch_full++; return;
+    case SUBMIT_DEADLINE: loop->stats.enters_deadline++; return;
+    case SUBMIT_WAIT: loop->stats.enters_wait++; return;
+    case SUBMIT_SQ_FULL: loop->stats.enters_sq_full++; return;
+    case SUBMIT_ASKED: loop->stats.enters_asked++; return;
+    }
+}
+
+/* Errors after which the loop cannot keep its contract. */
+static void check_fatal(int r)
+{
+    if (r >= 0 || r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY || r == -ENOMEM)
+        return;
+    if (r == -EEXIST)
+        check_misuse("io_uring_enter", "the loop is used on a thread that does not own it");
+    if (r == -EBADR)
+        check_misuse("io_uring_enter", "the kernel had no memory for completions and has lost some (EBADR)");
+    fprintf(stderr, "ringloop: io_uring_enter failed: %s\n", strerror(-r));
+    check_misuse("io_uring_enter", "the ring is of no use any more; was its descriptor closed?");
+}
+
+static int enter(struct loop *loop, enum submit_reason reason, const struct ring_wait *wait)
+{
+    unsigned before = ring_pending(&loop->ring);
+    int      r;
+
+    if (wait != NULL && (ring_sq_flags(&loop->ring) & IORING_SQ_CQ_OVERFLOW) != 0)
+        loop->stats.cq_overflows++; /* this call flushes it */
+    r = ring_enter(&loop->ring, wait);
+    count_enter(loop, reason);
+    check_fatal(r);
+    loop->stats.sqes_submitted += before - ring_pending(&loop->ring);
+    loop->pending_since = 0;
+    return r;
+}
+
+int submit_now(struct loop *loop, enum submit_reason reason)
+{
+    uint64_t before = loop->stats.sqes_submitted;
+    int      r = 0;
+
+    if (!loop->ring.enabled)
+        return -EAGAIN;
+    backlog_move(loop);
+    while (ring_pending(&loop->ring) > 0) {
+        r = enter(loop, reason, NULL);
+        if (r <= 0)
+            break;
+        backlog_move(loop);
+    }
+    submit_room_update(loop);
+    return r < 0 && r != -EINTR ? r : (int)(loop->stats.sqes_submitted - before);
+}
+
+int submit_and_wait(struct loop *loop, struct ring_wait *wait)
+{
+    int r;
+
+    backlog_move(loop);
+    if (loop->backlog.count > 0) { /* more than the SQ holds: all but the last lot go first */
+        (void)submit_now(loop, SUBMIT_SQ_FULL);
+        if (loop->backlog.count > 0)
+            wait->count = 0;
+    }
+    r = enter(loop, SUBMIT_WAIT, wait);
+    submit_room_update(loop);
+    return r;
+}
+
+/* The last SQE that had room in the SQ, or in the batch, is in it. */
+static void room_gone(struct loop *loop)
+{
+    loop->sqe_room = 0;
+    if (loop->ring.enabled)
+        (void)submit_now(loop, loop->policy.batch != 0 ? SUBMIT_BATCH_FULL : SUBMIT_SQ_FULL);
+}
+
+void submit_room_gone(struct loop *loop)
+{
+    if (loop->sqe_room > 0) /* else it went into a queue */
+        room_gone(loop);
+}
+
+loop_id submit_room_gone_id(struct loop *loop, loop_id id)
+{
+    room_gone(loop);
+    return id;
+}
+
+struct io_uring_sqe *submit_sqe_slowly(struct loop *loop, bool unchained)
+{
+    if (loop->chain_open && !unchained)
+        return sqe_queue_next(loop, &loop->chain);
+    if (!loop->chain_open && !loop->destroying && loop->backlog.count == 0) {
+        (void)submit_now(loop, SUBMIT_SQ_FULL);
+        if (loop->sqe_room > 0)
+            return ring_next_sqe(&loop->ring);
+    }
+    loop->stats.sqes_backlogged++;
+    return sqe_queue_next(loop, &loop->backlog);
+}
+
+int submit_block(struct loop *loop, const struct io_uring_sqe *sqes, uint32_t count)
+{
+    if (loop->backlog.count == 0 && sq_free(loop) < count)
+        (void)submit_now(loop, SUBMIT_SQ_FULL);
+    if (loop->backlog.count == 0 && sq_free(loop) >= count) {
+        for (uint32_t i = 0; i < count; i++)
+            *ring_next_sqe(&loop->ring) = sqes[i];
+        submit_room_update(loop);
+        if (ring_pending(&loop->ring) >= loop->batch)
+            (void)submit_now(loop, loop->policy.batch != 0 ? SUBMIT_BATCH_FULL : SUBMIT_SQ_FULL);
+        return 0;
+    }
+    if (sqe_queue_reserve(loop, &loop->backlog, count) < 0)
+        return -ENOMEM;
+    memcpy(&loop->backlog.sqes[loop->backlog.head + loop->backlog.count], sqes, count * sizeof(sqes[0]));
+    loop->backlog.count += count;
+    loop->stats.sqes_backlogged += count;
+    submit_room_update(loop);
+    return 0;
+}
+
+void submit_deadline_check(struct loop *loop)
+{
+    uint64_t now_ns;
+
+    if (ring_pending(&loop->ring) == 0 && loop->backlog.count == 0)
+        return;
+    now_ns = sys_clock_ns();
+    if (loop->pending_since == 0)
+        loop->pending_since = now_ns;
+    else if (now_ns - loop->pending_since >= loop->policy.deadline_ns)
+        (void)submit_now(loop, SUBMIT_DEADLINE);
+}
+
+int loop_submit(struct loop *loop)
+{
+    loop_check_owner(loop, __func__);
+    if (loop->chain_open)
+        return -EBUSY;
+    return submit_now(loop, SUBMIT_ASKED);
+}
+
+int loop_submit_policy_set(struct loop *loop, const struct loop_submit_policy *policy)
+{
+    loop_check_owner(loop, __func__);
+    if (policy == NULL || policy->min_wait_batch > loop->ring.cq_entries)
+        return -EINVAL;
+    loop->policy = *policy;
+    loop->batch = policy->batch == 0 || policy->batch > loop->ring.sq_entries ? loop->ring.sq_entries : policy->batch;
+    submit_room_update(loop);
+    return 0;
+}

@@ -1,0 +1,99 @@
+/* loop/sys_linux.c: seam 2 over the real system. */
+#include "loop/seam_sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+static int result(int r)
+{
+    return r < 0 ? -errno : r;
+}
+
+uint64_t sys_clock_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int sys_socket(int domain, int type, int protocol)
+{
+    return result(socket(domain, type, protocol));
+}
+
+int sys_bind(int fd, const struct sockaddr *addr, socklen_t size)
+{
+    return result(bind(fd, addr, size));
+}
+
+int sys_listen(int fd, int backlog)
+{
+    return result(listen(fd, backlog));
+}
+
+int sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size)
+{
+    return result(getsockname(fd, addr, size));
+}
+
+int sys_getpeername(int fd, struct sockaddr *addr, socklen_t *size)
+{
+    return result(getpeername(fd, addr, size));
+}
+
+int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+    return result(setsockopt(fd, level, name, value, size));
+}
+
+int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+    return result(getsockopt(fd, level, name, value, size));
+}
+
+int sys_shutdown(int fd, int how)
+{
+    return result(shutdown(fd, how));
+}
+
+int sys_close(int fd)
+{
+    return result(close(fd)); /* Linux closes the descriptor even when close(2) answers EINTR: never twice */
+}
+
+int sys_eventfd(void)
+{
+    return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+int sys_eventfd_signal(int fd)
+{
+    uint64_t one = 1;
+    int      saved = errno; /* signal handlers must leave it alone */
+    int      r = result((int)write(fd, &one, sizeof(one)));
+
+    errno = saved;
+    return r == -EAGAIN ? 0 : r;
+}
+
+int sys_read_number(const char *path, long *ret_number)
+{
+    char    text[32];
+    ssize_t size;
+    int     fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    size = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (size <= 0)
+        return -EIO;
+    text[size] = '\0';
+    *ret_number = strtol(text, NULL, 10);
+    return 0;
+}

@@ -1,0 +1,69 @@
+/* loop/wheel.h: a hierarchical timing wheel: start and cancel in constant time, exact order at the end.
+ *
+ * A tick is 2^20 ns, about a millisecond; each of the 8 levels has 64 slots and covers 64 times the span of the level
+ * below, 64 bits of ns in all. A node stands on the level of the highest digit in which its tick differs from the
+ * wheel's position, so the lowest level with anything in it holds the earliest. Nodes of the position's own tick, or
+ * earlier, stand in current, sorted by (deadline, order of start); those started since it was last looked at wait in
+ * fresh. */
+#ifndef RINGLOOP_LOOP_WHEEL_H
+#define RINGLOOP_LOOP_WHEEL_H
+
+#include "loop/base.h"
+#include "loop/list.h"
+
+#include <ringloop/timer.h>
+
+#include <stdbool.h>
+
+LIST_DEFINE(node, struct loop_timer_node)
+
+/* What a node belongs to: the low bits of its order. */
+enum wheel_kind { WHEEL_TIMER, WHEEL_TIMER_UNREF, WHEEL_OP };
+
+enum {
+    WHEEL_KIND_BITS = 2,
+    WHEEL_TICK_BITS = 20,
+    WHEEL_LEVELS = 8,
+    WHEEL_SLOT_BITS = 6,
+    WHEEL_SLOTS = 1 << WHEEL_SLOT_BITS
+};
+
+struct wheel {
+    uint64_t               position; /* in ticks: all slots before it are empty */
+    uint64_t               now_ns;   /* of the last wheel_expire */
+    uint64_t               order;    /* of the node started last */
+    uint64_t               count;
+    struct loop_timer_node current, fresh;
+    uint64_t               occupied[WHEEL_LEVELS]; /* a set bit may be stale: the slot was emptied by cancels */
+    struct loop_timer_node slots[WHEEL_LEVELS][WHEEL_SLOTS];
+};
+
+void wheel_init(struct wheel *wheel, uint64_t now_ns);
+
+/* node->deadline_ns is set by the caller; the order is given here. The node must not be linked. */
+void wheel_start(struct wheel *wheel, struct loop_timer_node *node, enum wheel_kind kind);
+
+static inline enum wheel_kind wheel_kind_of(const struct loop_timer_node *node)
+{
+    return (enum wheel_kind)(node->order & ((1u << WHEEL_KIND_BITS) - 1));
+}
+
+/* Also for nodes that wheel_expire moved to a list of due ones. */
+static inline void wheel_cancel(struct wheel *wheel, struct loop_timer_node *node)
+{
+    node_list_remove(node);
+    wheel->count--;
+}
+
+/* Moves all nodes with deadline_ns <= now_ns to the end of due, in order of (deadline, start). They still count until
+ * wheel_cancel. */
+void wheel_expire(struct wheel *wheel, uint64_t now_ns, struct loop_timer_node *due);
+
+/* Moves all nodes to the end of nodes, in no order; they still count until wheel_cancel. */
+void wheel_drain(struct wheel *wheel, struct loop_timer_node *nodes);
+
+/* A time at which to look again: the earliest deadline, or a bit earlier where to know it exactly would mean to search
+ * a long slot; UINT64_MAX if there is nothing. */
+uint64_t wheel_next(struct wheel *wheel);
+
+#endif

@@ -1,0 +1,236 @@
+/* net/stream.c: streams: life, connecting, closing, and what one asks of them. */
+#include "net/stream_private.h"
+
+#include "net/socket.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+enum { WRITE_BYTES_DEFAULT = 64 << 20 };
+static const uint32_t flags_all = LOOP_STREAM_NODELAY | LOOP_STREAM_UNREF;
+
+static void set_state(struct loop_stream *stream, enum stream_state to)
+{
+    static const uint8_t next[] = {
+        [STREAM_CLOSED] = 1u << STREAM_CONNECTING | 1u << STREAM_OPEN,
+        [STREAM_CONNECTING] = 1u << STREAM_OPEN | 1u << STREAM_CLOSING,
+        [STREAM_OPEN] = 1u << STREAM_CLOSING,
+        [STREAM_CLOSING] = 1u << STREAM_CLOSED,
+    };
+
+    CHECK((next[stream_state(stream)] & 1u << to) != 0);
+    stream->priv.state = (stream->priv.state & ~(uint32_t)STREAM_STATE_MASK) | (uint32_t)to;
+}
+
+static void tell_connected(struct loop_stream *stream, int error)
+{
+    loop_stream_event_cb *cb = stream->priv.on_connect;
+
+    stream->priv.on_connect = NULL;
+    if (cb != NULL)
+        cb(stream, error);
+}
+
+/* Everything that was promised a callback gets it, in the order that the header states. */
+static void finish_close(struct loop_stream *stream)
+{
+    tell_connected(stream, -ECANCELED);
+    stream_write_fail(stream, -ECANCELED);
+    if (stream_is(stream, STREAM_SHUT) && !stream_is(stream, STREAM_SHUT_DONE) && stream->priv.on_shutdown != NULL)
+        stream->priv.on_shutdown(stream, -ECANCELED);
+    stream_read_drop(stream);
+    stream->priv.transport->close(stream);
+    if (task_list_linked(&stream->priv.task))
+        task_list_remove(&stream->priv.task);
+    object_gone(&stream->priv.object, !stream_is(stream, STREAM_UNREF));
+    set_state(stream, STREAM_CLOSED);
+    if (stream->priv.on_close != NULL)
+        stream->priv.on_close(stream);
+}
+
+static void run_task(struct loop *loop, struct loop_task *task)
+{
+    struct loop_stream *stream = container_of(task, struct loop_stream, priv.task);
+
+    (void)loop;
+    if (stream_state(stream) != STREAM_CLOSING)
+        stream_write_work(stream);
+    if (stream_state(stream) != STREAM_CLOSING)
+        stream_read_work(stream);
+    if (stream_state(stream) == STREAM_CLOSING && stream->priv.read_id == 0 && stream->priv.write_id == 0)
+        finish_close(stream);
+}
+
+void stream_connected(struct loop_stream *stream, int error)
+{
+    if (stream_state(stream) == STREAM_CLOSING) {
+        stream_work(stream);
+        return;
+    }
+    set_state(stream, STREAM_OPEN);
+    if (error < 0) {
+        stream_set(stream, STREAM_WRITE_FAILED);
+        stream_set(stream, STREAM_END_TOLD);
+        stream->priv.write_error = -ENOTCONN;
+    }
+    tell_connected(stream, error);
+    if (error < 0)
+        stream_write_fail(stream, -ECANCELED);
+    stream_work(stream);
+}
+
+static void connect_done(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct loop_stream *stream = arg;
+
+    (void)loop;
+    stream->priv.write_id = 0;
+    stream_connected(stream, result->res);
+}
+
+static void close_object(struct loop_object *object)
+{
+    loop_stream_close(container_of(object, struct loop_stream, priv.object), NULL);
+}
+
+static const struct loop_object_class stream_class = {.name = "stream", .close = close_object};
+
+static int check_options(const struct loop_stream *stream, const struct loop *loop,
+                         const struct loop_stream_options *options)
+{
+    if (options != NULL && (options->flags & ~flags_all) != 0)
+        return -EINVAL;
+    if (stream_state(stream) != STREAM_CLOSED)
+        return -EBUSY;
+    return loop->destroying ? -ECANCELED : 0;
+}
+
+static void init(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+{
+    static const struct loop_stream_options defaults;
+
+    if (options == NULL)
+        options = &defaults;
+    stream->priv = (struct loop_stream_private){
+        .object.loop = loop,
+        .task.run = run_task,
+        .transport = &stream_socket_transport,
+        .on_close = options->on_close,
+        .write_bytes_max = options->write_bytes_max == 0 ? WRITE_BYTES_DEFAULT : options->write_bytes_max,
+        .state = (options->flags & LOOP_STREAM_UNREF) != 0 ? STREAM_UNREF : 0,
+        .fd = fd,
+    };
+    if ((options->flags & LOOP_STREAM_NODELAY) != 0)
+        (void)socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* no effect where it is not tcp */
+}
+
+int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+{
+    int       r, type = 0;
+    socklen_t size = sizeof(type);
+
+    loop_check_owner(loop, __func__);
+    if (fd < 0)
+        return -EBADF;
+    r = check_options(stream, loop, options);
+    if (r == 0)
+        r = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    if (r < 0)
+        return r;
+    if (type != SOCK_STREAM)
+        return -EINVAL;
+    init(loop, stream, fd, options);
+    set_state(stream, STREAM_OPEN);
+    object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
+    return 0;
+}
+
+int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const struct loop_address *address,
+                        const struct loop_stream_options *options, loop_stream_event_cb *on_connect)
+{
+    loop_id id;
+    int     fd, r;
+
+    loop_check_owner(loop, __func__);
+    if (!socket_address_valid(address))
+        return -EINVAL;
+    r = check_options(stream, loop, options);
+    if (r < 0)
+        return r;
+    fd = socket_stream(address);
+    if (fd < 0)
+        return fd;
+    init(loop, stream, fd, options);
+    id = loop_connect(
+        loop, fd, (const struct sockaddr *)&address->storage, address->size, connect_done, stream,
+        LOOP_TERMS(.timeout_ns = options == NULL ? 0 : options->connect_timeout_ns, .flags = LOOP_UNCHAINED));
+    if (id < 0) {
+        sys_close(fd);
+        stream->priv = (struct loop_stream_private){0};
+        return (int)id;
+    }
+    set_state(stream, STREAM_CONNECTING);
+    stream->priv.write_id = id; /* nothing is sent before */
+    stream->priv.on_connect = on_connect;
+    object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
+    return 0;
+}
+
+void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_close)
+{
+    enum stream_state state = stream_state(stream);
+
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING)
+        return;
+    loop_check_owner(stream->priv.object.loop, __func__);
+    set_state(stream, STREAM_CLOSING);
+    if (on_close != NULL)
+        stream->priv.on_close = on_close;
+    if (stream_is(stream, STREAM_UNREF)) {
+        bool ref = false;
+
+        object_ref(&stream->priv.object, &ref);
+        stream_unset(stream, STREAM_UNREF);
+    }
+    stream->priv.transport->cancel(stream);
+    if (stream->priv.read_id == 0 && stream->priv.write_id == 0)
+        stream_work(stream);
+}
+
+void loop_stream_reset(struct loop_stream *stream, loop_stream_close_cb *on_close)
+{
+    if (stream_state(stream) == STREAM_OPEN)
+        stream_set(stream, STREAM_RESET);
+    loop_stream_close(stream, on_close);
+}
+
+static bool is_open(const struct loop_stream *stream)
+{
+    return stream_state(stream) == STREAM_OPEN || stream_state(stream) == STREAM_CONNECTING;
+}
+
+bool loop_stream_closing(const struct loop_stream *stream)
+{
+    return stream_state(stream) == STREAM_CLOSING;
+}
+
+int loop_stream_fd(const struct loop_stream *stream)
+{
+    return is_open(stream) ? stream->priv.fd : -EBADF;
+}
+
+struct loop *loop_stream_loop(const struct loop_stream *stream)
+{
+    return stream->priv.object.loop;
+}
+
+int loop_stream_local_address(const struct loop_stream *stream, struct loop_address *ret_address)
+{
+    return is_open(stream) ? socket_local_address(stream->priv.fd, ret_address) : -EINVAL;
+}
+
+int loop_stream_peer_address(const struct loop_stream *stream, struct loop_address *ret_address)
+{
+    return is_open(stream) ? socket_peer_address(stream->priv.fd, ret_address) : -EINVAL;
+}

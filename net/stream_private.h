@@ -1,0 +1,89 @@
+/* net/stream_private.h: the parts of a stream: state, transport, reading, writing.
+ *
+ *   CLOSED --open--> OPEN --close--> CLOSING --nothing is in flight any more--> CLOSED
+ *   CLOSED --connect--> CONNECTING --connected, or not--> OPEN; CONNECTING --close--> CLOSING
+ *
+ * All that a call of the user asks for is done by the stream's task, once before the loop waits; so no callback comes
+ * from inside a call, and writes of one turn leave together. */
+#ifndef RINGLOOP_NET_STREAM_PRIVATE_H
+#define RINGLOOP_NET_STREAM_PRIVATE_H
+
+#include <ringloop/stream.h>
+
+#include "loop/loop_private.h"
+
+enum stream_state {
+    STREAM_CLOSED,
+    STREAM_CONNECTING,
+    STREAM_OPEN,
+    STREAM_CLOSING,
+    STREAM_STATE_MASK = 3,
+
+    STREAM_UNREF = 1 << 4,
+    STREAM_READING = 1 << 5,       /* the user wants data */
+    STREAM_READ_CANCELED = 1 << 6, /* the receive in flight has been told to end */
+    STREAM_READ_ENDED = 1 << 7,    /* read_end says how; perhaps not told yet */
+    STREAM_END_TOLD = 1 << 8,
+    STREAM_SHUT = 1 << 9,          /* no more writes are taken */
+    STREAM_SHUT_DONE = 1 << 10,    /* its callback has been called */
+    STREAM_WRITE_FAILED = 1 << 11, /* write_error says how */
+    STREAM_RESET = 1 << 12,        /* close with RST */
+};
+
+/* How a stream reaches its peer. TLS goes between this and the socket. */
+struct loop_stream_transport {
+    /* Starts to receive: stream_received() for each piece, with LOOP_MORE but for the last. */
+    int (*read_start)(struct loop_stream *stream);
+    /* Asks that receiving end. */
+    void (*read_stop)(struct loop_stream *stream);
+    /* Sends the pieces, in order; copies the array; stream_sent() once. */
+    int (*send)(struct loop_stream *stream, struct iovec *iov, size_t count);
+    /* Ends our half, now. */
+    int (*shutdown)(struct loop_stream *stream);
+    /* Asks what is in flight to end. */
+    void (*cancel)(struct loop_stream *stream);
+    /* Nothing is in flight any more: lets go of the descriptor. */
+    void (*close)(struct loop_stream *stream);
+};
+
+extern const struct loop_stream_transport stream_socket_transport;
+
+static inline enum stream_state stream_state(const struct loop_stream *stream)
+{
+    return (enum stream_state)(stream->priv.state & STREAM_STATE_MASK);
+}
+
+static inline bool stream_is(const struct loop_stream *stream, enum stream_state flag)
+{
+    return (stream->priv.state & (uint32_t)flag) != 0;
+}
+
+static inline void stream_set(struct loop_stream *stream, enum stream_state flag)
+{
+    stream->priv.state |= (uint32_t)flag;
+}
+
+static inline void stream_unset(struct loop_stream *stream, enum stream_state flag)
+{
+    stream->priv.state &= ~(uint32_t)flag;
+}
+
+static inline void stream_work(struct loop_stream *stream)
+{
+    loop_task_add(stream->priv.object.loop, &stream->priv.task);
+}
+
+/* stream.c: events from the transport */
+void stream_connected(struct loop_stream *stream, int error);
+
+/* stream_read.c */
+void stream_received(struct loop_stream *stream, const struct loop_result *result);
+void stream_read_work(struct loop_stream *stream); /* its part of the task */
+void stream_read_drop(struct loop_stream *stream); /* at close: gives back what was not read */
+
+/* stream_write.c */
+void stream_sent(struct loop_stream *stream, int32_t res);
+void stream_write_work(struct loop_stream *stream);
+void stream_write_fail(struct loop_stream *stream, int error); /* ends all writes, in order, with their callbacks */
+
+#endif

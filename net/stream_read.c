@@ -1,0 +1,177 @@
+/* net/stream_read.c: reading: lent buffers to the callback, and a stash for what comes after a stop.
+ *
+ * A stop asks the kernel to end the receive, and what it has received until then waits in the stash, in order, until
+ * reading starts again. The receive is only cancelled by the task: stopping and starting within a turn costs nothing.
+ */
+#include "net/stream_private.h"
+
+#include <errno.h>
+
+static void stash_add(struct loop_stream *stream, const struct loop_result *result)
+{
+    struct loop *loop = stream->priv.object.loop;
+    uint32_t     bytes;
+    loop_buffer  none;
+
+    (void)loop_buffer_keep(loop, result->buffer);
+    buffer_note(loop, result->buffer, 0, (uint32_t)result->res);
+    if (stream->priv.stash_last != 0) {
+        buffer_noted(loop, stream->priv.stash_last, &none, &bytes);
+        buffer_note(loop, stream->priv.stash_last, result->buffer, bytes);
+    } else {
+        stream->priv.stash_first = result->buffer;
+    }
+    stream->priv.stash_last = result->buffer;
+}
+
+static loop_buffer stash_pop(struct loop_stream *stream, uint32_t *ret_bytes)
+{
+    loop_buffer buffer = stream->priv.stash_first;
+
+    buffer_noted(stream->priv.object.loop, buffer, &stream->priv.stash_first, ret_bytes);
+    if (stream->priv.stash_first == 0)
+        stream->priv.stash_last = 0;
+    return buffer;
+}
+
+static bool wants_data(const struct loop_stream *stream)
+{
+    return stream_state(stream) == STREAM_OPEN && stream_is(stream, STREAM_READING);
+}
+
+static void tell(struct loop_stream *stream, const struct loop_result *result)
+{
+    stream->priv.on_read(stream, result);
+}
+
+static void tell_end(struct loop_stream *stream)
+{
+    stream_set(stream, STREAM_END_TOLD);
+    stream_unset(stream, STREAM_READING);
+    tell(stream, &(struct loop_result){.res = stream->priv.read_end});
+}
+
+static void stash_tell(struct loop_stream *stream)
+{
+    struct loop       *loop = stream->priv.object.loop;
+    struct loop_result result;
+    uint32_t           bytes;
+
+    while (wants_data(stream) && stream->priv.stash_first != 0) {
+        loop_buffer buffer = stash_pop(stream, &bytes);
+
+        buffer_lend(loop, buffer, bytes, &result);
+        tell(stream, &result);
+        buffer_callback_done(loop, buffer);
+    }
+}
+
+static void arm(struct loop_stream *stream)
+{
+    int r = stream->priv.transport->read_start(stream);
+
+    if (r == 0)
+        return;
+    stream_unset(stream, STREAM_READING); /* the user may try again */
+    tell(stream, &(struct loop_result){.res = r});
+}
+
+void stream_read_work(struct loop_stream *stream)
+{
+    stash_tell(stream);
+    if (wants_data(stream) && stream_is(stream, STREAM_READ_ENDED) && !stream_is(stream, STREAM_END_TOLD))
+        tell_end(stream);
+    if (stream_state(stream) != STREAM_OPEN)
+        return;
+    if (stream->priv.read_id == 0) {
+        if (wants_data(stream) && !stream_is(stream, STREAM_READ_ENDED))
+            arm(stream);
+    } else if (!stream_is(stream, STREAM_READING) && !stream_is(stream, STREAM_READ_CANCELED)) {
+        stream_set(stream, STREAM_READ_CANCELED);
+        stream->priv.transport->read_stop(stream);
+    }
+}
+
+static void received_end(struct loop_stream *stream, int res)
+{
+    if (res == -ECANCELED) { /* by a stop; perhaps reading was started again meanwhile */
+        if (stream_is(stream, STREAM_READING))
+            stream_work(stream);
+        return;
+    }
+    stream->priv.read_end = res;
+    stream_set(stream, STREAM_READ_ENDED);
+    if (!stream_is(stream, STREAM_READING))
+        return;
+    if (stream->priv.stash_first == 0)
+        tell_end(stream);
+    else
+        stream_work(stream);
+}
+
+void stream_received(struct loop_stream *stream, const struct loop_result *result)
+{
+    if (stream->priv.read_id == 0)
+        stream_unset(stream, STREAM_READ_CANCELED);
+    if (stream_state(stream) == STREAM_CLOSING) {
+        if (stream->priv.read_id == 0)
+            stream_work(stream);
+        return;
+    }
+    if (result->res <= 0) {
+        received_end(stream, result->res);
+        return;
+    }
+    if (stream->priv.read_id == 0 && stream_is(stream, STREAM_READING))
+        stream_work(stream); /* the end of a stopped receive brought data; go on */
+    if (stream_is(stream, STREAM_READING) && stream->priv.stash_first == 0)
+        tell(stream, result);
+    else
+        stash_add(stream, result);
+}
+
+void stream_read_drop(struct loop_stream *stream)
+{
+    uint32_t bytes;
+
+    while (stream->priv.stash_first != 0)
+        (void)loop_buffer_return(stream->priv.object.loop, stash_pop(stream, &bytes));
+}
+
+int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_read)
+{
+    enum stream_state state = stream_state(stream);
+
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING || on_read == NULL)
+        return -EINVAL;
+    loop_check_owner(stream->priv.object.loop, __func__);
+    if (state == STREAM_CONNECTING || stream_is(stream, STREAM_END_TOLD))
+        return -ENOTCONN;
+    stream->priv.on_read = on_read;
+    if (stream_is(stream, STREAM_READING))
+        return 0;
+    if (stream->priv.read_id == 0 && stream->priv.stash_first == 0 && !stream_is(stream, STREAM_READ_ENDED)) {
+        int r = stream->priv.transport->read_start(stream);
+
+        if (r < 0)
+            return r;
+    } else {
+        stream_work(stream);
+    }
+    stream_set(stream, STREAM_READING);
+    return 0;
+}
+
+int loop_stream_read_stop(struct loop_stream *stream)
+{
+    enum stream_state state = stream_state(stream);
+
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING)
+        return -EINVAL;
+    loop_check_owner(stream->priv.object.loop, __func__);
+    if (stream_is(stream, STREAM_READING)) {
+        stream_unset(stream, STREAM_READING);
+        stream_work(stream);
+    }
+    return 0;
+}

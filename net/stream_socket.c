@@ -1,0 +1,90 @@
+/* net/stream_socket.c: the plain transport: a connected socket, one multishot receive, one send at a time. */
+#include "net/stream_private.h"
+
+#include <errno.h>
+
+static void receive_done(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct loop_stream *stream = arg;
+
+    (void)loop;
+    if ((result->flags & LOOP_MORE) == 0)
+        stream->priv.read_id = 0;
+    stream_received(stream, result);
+}
+
+static int socket_read_start(struct loop_stream *stream)
+{
+    loop_id id = loop_recv_multishot(stream->priv.object.loop, stream->priv.fd, LOOP_GROUP_DEFAULT, 0, receive_done,
+                                     stream, LOOP_TERMS(.flags = LOOP_BACKGROUND | LOOP_UNCHAINED));
+
+    if (id < 0)
+        return (int)id;
+    stream->priv.read_id = id;
+    return 0;
+}
+
+static void socket_read_stop(struct loop_stream *stream)
+{
+    (void)loop_cancel(stream->priv.object.loop, stream->priv.read_id);
+}
+
+static void send_done(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct loop_stream *stream = arg;
+
+    (void)loop;
+    stream->priv.write_id = 0;
+    stream_sent(stream, result->res);
+}
+
+static int socket_send(struct loop_stream *stream, struct iovec *iov, size_t count)
+{
+    struct loop  *loop = stream->priv.object.loop;
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    loop_id       id;
+
+    if (count == 1)
+        id = loop_send(loop, stream->priv.fd, iov[0].iov_base, iov[0].iov_len, 0, send_done, stream, NULL);
+    else
+        id = loop_sendmsg(loop, stream->priv.fd, &msg, 0, send_done, stream, NULL);
+    if (id < 0)
+        return (int)id;
+    stream->priv.write_id = id;
+    return 0;
+}
+
+static int socket_shutdown(struct loop_stream *stream)
+{
+    return sys_shutdown(stream->priv.fd, SHUT_WR); /* the ring would hand it to a worker: ten times dearer */
+}
+
+static void socket_cancel(struct loop_stream *stream)
+{
+    struct loop *loop = stream->priv.object.loop;
+
+    if (stream->priv.read_id != 0)
+        (void)loop_cancel(loop, stream->priv.read_id);
+    if (stream->priv.write_id != 0)
+        (void)loop_cancel(loop, stream->priv.write_id);
+}
+
+static void socket_close(struct loop_stream *stream)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+    if (stream_is(stream, STREAM_RESET))
+        (void)sys_setsockopt(stream->priv.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    sys_close(stream->priv.fd);
+    stream->priv.fd = -1;
+    starved_feed(stream->priv.object.loop);
+}
+
+const struct loop_stream_transport stream_socket_transport = {
+    .read_start = socket_read_start,
+    .read_stop = socket_read_stop,
+    .send = socket_send,
+    .shutdown = socket_shutdown,
+    .cancel = socket_cancel,
+    .close = socket_close,
+};

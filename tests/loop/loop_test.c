@@ -1,0 +1,1067 @@
+/* tests/loop/loop_test.c: life of a loop: options, run modes, stop, threads, destroy, memory. */
+#include "tests/support/test.h"
+
+#include <liburing.h>
+#include <pthread.h>
+#include <signal.h>
+
+enum { MANY = 20 };
+
+/* ---- creating */
+
+/* Goal: NULL and all-zero options mean the documented defaults. Method: features of such loops. */
+START_TEST(defaults)
+{
+    const struct loop_options   zero = { 0 };
+    const struct loop_features *features;
+    struct loop                *loop, *with_realloc = NULL;
+
+    ck_assert_int_eq(loop_create(&with_realloc, NULL), 0);
+    ck_assert_uint_eq(loop_features(with_realloc)->sq_entries, 256);
+    ck_assert_int_eq(loop_destroy(with_realloc), 0);
+
+    loop = test_loop_new(&zero);
+    features = loop_features(loop);
+    ck_assert_uint_eq(features->sq_entries, 256);
+    ck_assert_uint_eq(features->cq_entries, 16 * 256);
+    ck_assert_uint_ge(features->opcode_last, IORING_OP_SENDMSG_ZC);
+    ck_assert_uint_ne(features->kernel_features & IORING_FEAT_NODROP, 0);
+    ck_assert_int_eq(features->single_issuer, (features->setup_flags & IORING_SETUP_SINGLE_ISSUER) != 0);
+    ck_assert_int_eq(features->defer_taskrun, (features->setup_flags & IORING_SETUP_DEFER_TASKRUN) != 0);
+    ck_assert_int_eq(features->min_wait, (features->kernel_features & IORING_FEAT_MIN_TIMEOUT) != 0);
+    ck_assert(!loop_alive(loop));
+    test_turns(loop, 1);
+    ck_assert(loop_features(loop)->registered_ring);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: sizes are rounded and clamped as documented. Method: a table of asked and obtained. */
+START_TEST(sizes)
+{
+    static const struct {
+        uint32_t sq, cq, sq_got, cq_got;
+    } table[] = {
+        { 8, 0, 8, 128 },        { 9, 0, 16, 256 },       { 64, 0, 64, 1024 },
+        { 100, 0, 128, 2048 },    { 64, 64, 64, 64 },      { 64, 100, 64, 128 },    { 8, 8, 8, 8 },
+        { 8192, 0, 8192, 65536 }, { 64, 65536, 64, 65536 },
+    };
+
+    for (size_t i = 0; i < TEST_COUNT(table); i++) {
+        const struct loop_options   options = { .sq_entries = table[i].sq, .cq_entries = table[i].cq };
+        struct loop                *loop = test_loop_new(&options);
+        const struct loop_features *features = loop_features(loop);
+
+        ck_assert_msg(features->sq_entries == table[i].sq_got && features->cq_entries == table[i].cq_got,
+                      "asked for %u/%u, got %u/%u", table[i].sq, table[i].cq, features->sq_entries, features->cq_entries);
+        test_loop_free(loop);
+    }
+}
+END_TEST
+
+/* Goal: bad options are refused, and nothing is touched or left. Method: a table. */
+START_TEST(bad_options)
+{
+    static const struct loop_options table[] = {
+        { .sq_entries = 7 },
+        { .sq_entries = 32769 },
+        { .sq_entries = UINT32_MAX },
+        { .cq_entries = 65537 },
+        { .cq_entries = UINT32_MAX },
+        { .sq_entries = 64, .cq_entries = 32 },
+        { .buffer_count = 3 },
+        { .buffer_count = 65536 },
+        { .flags = 1 },
+    };
+
+    for (size_t i = 0; i < TEST_COUNT(table); i++) {
+        struct loop_options options = table[i];
+        struct loop        *loop = (struct loop *)&options;
+
+        options.allocator = test_allocator();
+        ck_assert_msg(loop_create(&loop, &options) == -EINVAL, "options %zu were accepted", i);
+        ck_assert_ptr_eq(loop, (struct loop *)&options);
+        ck_assert_uint_eq(test_memory.blocks, 0);
+    }
+}
+END_TEST
+
+/* Goal: a new loop counts nothing, and the version is the one of the headers. */
+START_TEST(new_loop_is_quiet)
+{
+    struct loop      *loop = test_loop_new(NULL);
+    struct loop_stats stats = test_stats(loop);
+
+    ck_assert_uint_eq(stats.ops_started + stats.ops_finished + stats.ops_in_flight + stats.callbacks, 0);
+    ck_assert_uint_eq(stats.turns + stats.enters + stats.cqes + stats.posts + stats.wakes + stats.timers_fired, 0);
+    ck_assert_uint_gt(loop_now(loop), 0);
+    ck_assert_uint_le(loop_now(loop), test_clock());
+    ck_assert_str_eq(loop_version(), LOOP_VERSION_STRING);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: fifty small loops live side by side. Method: an operation, a post and a timer on each, run in turn. */
+static void count_post(struct loop *loop, void *arg)
+{
+    (void)loop;
+    ++*(uint32_t *)arg;
+}
+
+static void count_timer(struct loop_timer *timer)
+{
+    ++*(uint32_t *)timer->data;
+}
+
+START_TEST(fifty_small_loops)
+{
+    const struct loop_options options = { .sq_entries = 64, .buffer_count = 4, .buffer_size = 512 };
+    static struct loop       *loops[50];
+    static struct test_log    logs[50];
+    static struct loop_timer  timers[50];
+    uint32_t                  posts = 0, fired = 0;
+
+    for (size_t i = 0; i < TEST_COUNT(loops); i++) {
+        loops[i] = test_loop_new(&options);
+        timers[i].data = &fired;
+        ck_assert_int_gt(loop_nop(loops[i], test_log_cb, &logs[i], NULL), 0);
+        ck_assert_int_eq(loop_post(loops[i], count_post, &posts), 0);
+        ck_assert_int_eq(loop_timer_start(loops[i], &timers[i], LOOP_MILLISECOND, 0, count_timer), 0);
+    }
+    for (size_t i = 0; i < TEST_COUNT(loops); i++)
+        test_run(loops[i]);
+    for (size_t i = 0; i < TEST_COUNT(loops); i++) {
+        test_log_is(&logs[i], 0);
+        test_loop_free(loops[i]);
+    }
+    ck_assert_uint_eq(posts, 50);
+    ck_assert_uint_eq(fired, 50);
+}
+END_TEST
+
+/* ---- running */
+
+/* Goal: the three modes return what they promise. Method: nothing, something pending, something done. */
+START_TEST(run_modes)
+{
+    struct loop    *loop = test_loop_new(NULL);
+    struct test_log nop = { 0 }, recv_log = { 0 };
+    int             fds[2];
+    char            byte;
+
+    test_socketpair(fds);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 0); /* nothing can happen: does not wait */
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_NOWAIT), 0);
+
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &recv_log, NULL), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_NOWAIT), 1);
+    ck_assert_uint_eq(recv_log.count, 0);
+
+    ck_assert_int_gt(loop_nop(loop, test_log_cb, &nop, NULL), 0);
+    ck_assert_uint_eq(nop.count, 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 1);
+    test_log_is(&nop, 0);
+
+    test_write(fds[1], "x", 1);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    test_log_is(&recv_log, 1);
+    ck_assert_uint_ge(test_stats(loop).turns, 4);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* Goal: what keeps a loop alive. Method: each kind alone, and the kinds that must not. */
+START_TEST(alive)
+{
+    struct loop      *loop = test_loop_new(NULL);
+    struct test_log   log = { 0 }, background = { 0 };
+    struct loop_timer timer = { 0 };
+    uint32_t          count = 0;
+    int               fds[2];
+    char              byte;
+
+    test_socketpair(fds);
+    ck_assert_int_gt(loop_nop(loop, test_log_cb, &log, NULL), 0);
+    ck_assert(loop_alive(loop));
+    test_run(loop);
+
+    ck_assert_int_eq(loop_post(loop, count_post, &count), 0);
+    ck_assert(loop_alive(loop));
+    test_run(loop);
+    ck_assert_uint_eq(count, 1);
+
+    timer.data = &count;
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 3600 * LOOP_SECOND, 0, count_timer), 0);
+    ck_assert(loop_alive(loop));
+    loop_timer_unref(&timer);
+    ck_assert(!loop_alive(loop));
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    loop_timer_ref(&timer);
+    ck_assert(loop_alive(loop));
+    loop_timer_stop(&timer);
+    ck_assert(!loop_alive(loop));
+
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &background, LOOP_TERMS(.flags = LOOP_BACKGROUND)),
+                     0);
+    ck_assert(!loop_alive(loop));
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    ck_assert_uint_eq(background.count, 0);
+    ck_assert_uint_eq(test_stats(loop).ops_in_flight, 1);
+    test_write(fds[1], "x", 1); /* all the same it is served while the loop runs */
+    ck_assert_int_gt(loop_recv(loop, fds[1], &byte, 1, 0, NULL, NULL, LOOP_TERMS(.timeout_ns = LOOP_SECOND / 50)), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    test_log_is(&background, 1);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* Goal: one turn goes completions, posts, due timers. Method: note the order in which one of each comes in the first turn. */
+struct order {
+    char     text[16];
+    uint32_t length;
+};
+
+static void order_note(struct order *order, char c)
+{
+    ck_assert_uint_lt(order->length, sizeof(order->text) - 1);
+    order->text[order->length++] = c;
+}
+
+static void order_op(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)loop;
+    ck_assert_int_eq(result->res, 0);
+    order_note(arg, 'o');
+}
+
+static void order_post(struct loop *loop, void *arg)
+{
+    (void)loop;
+    order_note(arg, 'p');
+}
+
+static void order_timer(struct loop_timer *timer)
+{
+    order_note(timer->data, 't');
+}
+
+START_TEST(order_of_a_turn)
+{
+    struct loop      *loop = test_loop_new(NULL);
+    struct order      order = { 0 };
+    struct loop_timer timer = { .data = &order };
+
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 0, 0, order_timer), 0);
+    ck_assert_int_eq(loop_post(loop, order_post, &order), 0);
+    ck_assert_int_gt(loop_nop(loop, order_op, &order, NULL), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 0);
+    ck_assert_str_eq(order.text, "opt");
+    ck_assert_uint_eq(test_stats(loop).turns, 1);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: the cached time stands still within a turn, but for loop_update_time. Method: two reads with a sleep between. */
+static void time_cb(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    uint64_t now = loop_now(loop);
+
+    (void)result;
+    test_sleep(2 * LOOP_MILLISECOND);
+    ck_assert_uint_eq(loop_now(loop), now);
+    loop_update_time(loop);
+    ck_assert_uint_ge(loop_now(loop), now + 2 * LOOP_MILLISECOND);
+    ck_assert_uint_le(loop_now(loop), test_clock());
+    ++*(uint32_t *)arg;
+}
+
+START_TEST(cached_time)
+{
+    struct loop *loop = test_loop_new(NULL);
+    uint32_t     calls = 0;
+    uint64_t     before = test_clock();
+
+    ck_assert_int_gt(loop_nop(loop, time_cb, &calls, NULL), 0);
+    test_run(loop);
+    ck_assert_uint_eq(calls, 1);
+    ck_assert_uint_ge(loop_now(loop), before);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: loop_dispatch takes completions and nothing else. Method: nops beside a due timer and a post. */
+START_TEST(dispatch)
+{
+    struct loop      *loop = test_loop_new(NULL);
+    struct test_log   log = { 0 };
+    uint32_t          others = 0;
+    struct loop_timer timer = { .data = &others };
+    uint64_t          begin;
+
+    ck_assert_int_eq(loop_dispatch(loop, 0), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 0, 0, count_timer), 0);
+    ck_assert_int_eq(loop_post(loop, count_post, &others), 0);
+    ck_assert_int_gt(loop_nop(loop, test_log_cb, &log, NULL), 0);
+    ck_assert_int_eq(loop_dispatch(loop, UINT64_MAX), 1);
+    test_log_is(&log, 0);
+    ck_assert_uint_eq(others, 0);
+    test_run(loop);
+    ck_assert_uint_eq(others, 2);
+    begin = test_clock();
+    while (test_clock() < begin + 5 * LOOP_MILLISECOND) /* a wait may end early with nothing */
+        ck_assert_int_eq(loop_dispatch(loop, 5 * LOOP_MILLISECOND), 0);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: loop_submit says how many SQEs went, and refuses where it can't. Method: before the first run, in a chain, in a callback. */
+static void submit_cb(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct test_log *log = arg;
+
+    (void)result;
+    ck_assert_int_eq(loop_submit(loop), 0);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_gt(loop_nop(loop, test_log_cb, &log[i], NULL), 0);
+    ck_assert_int_eq(loop_submit(loop), 3);
+    ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
+    ck_assert_int_eq(loop_submit(loop), -EBUSY);
+    ck_assert_int_eq(loop_chain_end(loop), 0);
+}
+
+START_TEST(submit)
+{
+    struct loop    *loop = test_loop_new(NULL);
+    struct test_log logs[3] = { 0 };
+
+    ck_assert_int_gt(loop_nop(loop, submit_cb, logs, NULL), 0);
+    ck_assert_int_eq(loop_submit(loop), -EAGAIN);
+    test_run(loop);
+    for (int i = 0; i < 3; i++)
+        test_log_is(&logs[i], 0);
+    ck_assert_uint_ge(test_stats(loop).enters_asked, 1);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: running, dispatching and destroying from inside any callback is refused. Method: try it in each kind. */
+static void reenter(struct loop *loop)
+{
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_NOWAIT), -EBUSY);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), -EBUSY);
+    ck_assert_int_eq(loop_dispatch(loop, 0), -EBUSY);
+    ck_assert_int_eq(loop_destroy(loop), -EBUSY);
+}
+
+static void reenter_op(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)result;
+    reenter(loop);
+    ++*(uint32_t *)arg;
+}
+
+static void reenter_post(struct loop *loop, void *arg)
+{
+    reenter(loop);
+    ++*(uint32_t *)arg;
+}
+
+struct reenter_timer {
+    struct loop_timer timer;
+    struct loop      *loop;
+    uint32_t         *count;
+};
+
+static void reenter_timer(struct loop_timer *timer)
+{
+    struct reenter_timer *mine = timer->data;
+
+    reenter(mine->loop);
+    ++*mine->count;
+}
+
+static void reenter_foreign(struct loop *loop, uint64_t user_data, int32_t res, uint32_t flags, void *arg)
+{
+    (void)user_data, (void)res, (void)flags;
+    reenter(loop);
+    ++*(uint32_t *)arg;
+}
+
+static void reenter_multishot(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    reenter(loop);
+    ++*(uint32_t *)arg;
+    if (result->flags & LOOP_MORE)
+        ck_assert_int_eq(loop_cancel(loop, result->id), 0);
+}
+
+START_TEST(reentering_is_refused)
+{
+    struct loop         *loop = test_loop_new(NULL);
+    uint32_t             count = 0, received = 0;
+    struct reenter_timer timer = { .loop = loop, .count = &count };
+    struct io_uring_sqe  sqe;
+    int                  fds[2];
+    char                 byte;
+
+    test_socketpair(fds);
+    timer.timer.data = &timer;
+    memset(&sqe, 0, sizeof(sqe));
+    io_uring_prep_nop(&sqe);
+    sqe.user_data = 4 | LOOP_FOREIGN;
+    loop_foreign_set(loop, reenter_foreign, &count);
+    ck_assert_int_eq(loop_foreign_submit(loop, &sqe), 0);
+    ck_assert_int_gt(loop_nop(loop, reenter_op, &count, NULL), 0);
+    ck_assert_int_eq(loop_post(loop, reenter_post, &count), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &timer.timer, 0, 0, reenter_timer), 0);
+    test_write(fds[1], "x", 1);
+    ck_assert_int_gt(loop_recv_multishot(loop, fds[0], 0, 0, reenter_multishot, &received, NULL), 0);
+    test_run(loop);
+    ck_assert_uint_eq(count, 4);
+    ck_assert_uint_eq(received, 2);
+
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, reenter_op, &count, NULL), 0);
+    test_loop_drop(loop); /* and in the callbacks of loop_destroy */
+    ck_assert_uint_eq(count, 5);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* ---- stopping */
+
+static void stop_op(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)result;
+    ++*(uint32_t *)arg;
+    loop_stop(loop);
+}
+
+/* Goal: stop ends the run after the turn in progress, once, and the loop runs on later. Method: a nop that stops, beside a recv. */
+START_TEST(stop_from_a_callback)
+{
+    struct loop    *loop = test_loop_new(NULL);
+    struct test_log log = { 0 };
+    uint32_t        calls = 0;
+    int             fds[2];
+    char            byte;
+
+    test_socketpair(fds);
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_gt(loop_nop(loop, stop_op, &calls, NULL), 0);
+        ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+        ck_assert_uint_eq(calls, (uint32_t)i + 1);
+    }
+    test_write(fds[1], "x", 1);
+    test_run(loop);
+    test_log_is(&log, 1);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* Goal: a stop before the run makes that run, and only that, return at once. Method: stop, then run twice with a recv that is ready. */
+START_TEST(stop_before_the_run)
+{
+    struct loop    *loop = test_loop_new(NULL);
+    struct test_log log = { 0 };
+    int             fds[2];
+    char            byte;
+
+    test_socketpair(fds);
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL), 0);
+    loop_stop(loop);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+    ck_assert_uint_eq(log.count, 0);
+    loop_stop(loop);
+    loop_stop(loop); /* twice is once */
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 1);
+    test_write(fds[1], "x", 1);
+    test_run(loop);
+    test_log_is(&log, 1);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+static void *stop_thread(void *arg)
+{
+    test_sleep(5 * LOOP_MILLISECOND); /* most likely it sleeps by then; right in either case */
+    loop_stop(arg);
+    return NULL;
+}
+
+/* Goal: stop from another thread ends a wait. Method: a silent recv, fifty times. */
+START_TEST(stop_from_a_thread)
+{
+    struct loop    *loop = test_loop_new(NULL);
+    struct test_log log = { 0 };
+    pthread_t       thread;
+    int             fds[2];
+    char            byte;
+
+    test_socketpair(fds);
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL), 0);
+    for (int i = 0; i < 50; i++) {
+        ck_assert_int_eq(pthread_create(&thread, NULL, stop_thread, loop), 0);
+        ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    }
+    ck_assert_uint_eq(log.count, 0);
+    test_loop_drop(loop);
+    test_log_is(&log, -ECANCELED);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* ---- destroying */
+
+START_TEST(destroy_null)
+{
+    ck_assert_int_eq(loop_destroy(NULL), 0);
+}
+END_TEST
+
+static void never_timer(struct loop_timer *timer)
+{
+    (void)timer;
+    ck_abort_msg("a timer fired in loop_destroy");
+}
+
+static void closed_listener(struct loop_listener *listener)
+{
+    ++*(uint32_t *)listener->data;
+}
+
+static void closed_stream(struct loop_stream *stream)
+{
+    ++*(uint32_t *)stream->data;
+}
+
+static void accept_nothing(struct loop_listener *listener, int result)
+{
+    (void)listener;
+    ck_abort_msg("accepted %d", result);
+}
+
+static void at_most_once(struct loop *loop, void *arg)
+{
+    (void)loop;
+    ck_assert_uint_eq(++*(uint32_t *)arg, 1);
+}
+
+/* Goal: destroy ends all there is: one final -ECANCELED for each operation, one close callback for each object, none for timers. Method:
+ * everything pending at once, with (_i = 1) and without (_i = 0) a run before. */
+START_TEST(destroy_with_all_pending)
+{
+    struct loop         *loop = test_loop_new(NULL);
+    struct test_log      recvs[MANY] = { 0 }, deadline = { 0 }, linked = { 0 }, multishot = { 0 }, accepts = { 0 };
+    struct test_log      accept_log = { 0 }, background = { 0 };
+    char                 bytes[MANY], byte[3];
+    uint32_t             closed = 0, posted = 0;
+    struct loop_timer    timer = { 0 };
+    struct loop_listener listener = { .data = &closed };
+    struct loop_stream   stream = { .data = &closed };
+    struct loop_address  address;
+    uint16_t             port;
+    int                  fds[2], other[2], tcp = test_tcp_listener(&port, 4);
+
+    test_socketpair(fds);
+    test_socketpair(other);
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_gt(loop_recv(loop, fds[0], &bytes[i], 1, 0, test_log_cb, &recvs[i], NULL), 0);
+    ck_assert_int_gt(loop_recv(loop, fds[1], &byte[0], 1, 0, test_log_cb, &deadline, LOOP_TERMS(.timeout_ns = LOOP_SECOND * 3600)), 0);
+    ck_assert_int_gt(loop_recv(loop, fds[1], &byte[1], 1, 0, test_log_cb, &linked,
+                               LOOP_TERMS(.timeout_ns = LOOP_SECOND * 3600, .flags = LOOP_LINKED_TIMEOUT)),
+                     0);
+    ck_assert_int_gt(loop_recv(loop, fds[1], &byte[2], 1, 0, test_log_cb, &background, LOOP_TERMS(.flags = LOOP_BACKGROUND)), 0);
+    ck_assert_int_gt(loop_recv_multishot(loop, other[0], LOOP_GROUP_DEFAULT, 0, test_log_cb, &multishot, NULL), 0);
+    ck_assert_int_gt(loop_accept_multishot(loop, tcp, 0, test_log_cb, &accepts, NULL), 0);
+    ck_assert_int_gt(loop_accept(loop, tcp, NULL, NULL, 0, test_log_cb, &accept_log, NULL), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, LOOP_SECOND * 3600, LOOP_SECOND, never_timer), 0);
+    ck_assert_int_eq(loop_address_parse(&address, "127.0.0.1", 0), 0);
+    ck_assert_int_eq(loop_listener_start(loop, &listener, &address,
+                                         &(struct loop_listener_options){ .on_close = closed_listener }, accept_nothing),
+                     0);
+    ck_assert_int_eq(loop_stream_open(loop, &stream, other[1], &(struct loop_stream_options){ .on_close = closed_stream }),
+                     0);
+    if (_i == 1)
+        test_turns(loop, 3);
+    ck_assert_int_eq(loop_post(loop, at_most_once, &posted), 0);
+    test_loop_drop(loop);
+    for (int i = 0; i < MANY; i++)
+        test_log_is(&recvs[i], -ECANCELED);
+    test_log_is(&deadline, -ECANCELED);
+    test_log_is(&linked, -ECANCELED);
+    test_log_is(&background, -ECANCELED);
+    ck_assert_uint_eq(multishot.finals, 1); /* the stream at the other end closes at the same time: the end may come first */
+    ck_assert_msg(multishot.last.res == -ECANCELED || multishot.last.res == 0, "res %d", multishot.last.res);
+    test_log_is(&accepts, -ECANCELED);
+    test_log_is(&accept_log, -ECANCELED);
+    ck_assert_uint_eq(closed, 2);
+    ck_assert(!loop_timer_active(&timer));
+    test_close(fds[0]);
+    test_close(fds[1]);
+    test_close(other[0]);
+    test_close(tcp);
+}
+END_TEST
+
+/* Goal: work still only queued, or completed and not yet called back, ends too. Method: more nops than the SQ holds, never run; or run
+ * and stopped in the first callback. */
+static void nop_finished(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)loop;
+    ck_assert_msg(result->res == 0 || result->res == -ECANCELED, "res %d", result->res);
+    ck_assert_uint_eq(result->flags, 0);
+    ++*(uint32_t *)arg;
+}
+
+START_TEST(destroy_with_queued_operations)
+{
+    const struct loop_options options = { .sq_entries = 8 };
+    struct loop              *loop = test_loop_new(&options);
+    uint32_t                  count = 0, stops = 0;
+
+    if (_i == 1)
+        test_turns(loop, 1);
+    if (_i == 2)
+        ck_assert_int_gt(loop_nop(loop, stop_op, &stops, NULL), 0);
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_gt(loop_nop(loop, nop_finished, &count, NULL), 0);
+    if (_i == 2)
+        (void)loop_run(loop, LOOP_RUN_DEFAULT);
+    test_loop_drop(loop);
+    ck_assert_uint_eq(count, 100);
+}
+END_TEST
+
+struct late {
+    struct loop_timer    timer;
+    struct loop_listener listener;
+    struct loop_stream   stream;
+    int                  fd;
+    uint32_t             calls;
+};
+
+static void late_cb(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct late               *late = arg;
+    const struct sockaddr_in   localhost = test_localhost(1);
+    struct loop_address        address;
+    char                       byte = 'x';
+    struct iovec               iov = { .iov_base = &byte, .iov_len = 1 };
+    const struct msghdr        msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+    struct io_uring_sqe        sqe;
+
+    ck_assert_int_eq(result->res, -ECANCELED);
+    late->calls++;
+    memset(&sqe, 0, sizeof(sqe));
+    io_uring_prep_nop(&sqe);
+    ck_assert_int_eq(loop_nop(loop, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_socket(loop, AF_INET, SOCK_STREAM, 0, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_recv(loop, late->fd, &byte, 1, 0, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_send(loop, late->fd, &byte, 1, 0, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_sendmsg(loop, late->fd, &msg, 0, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_connect(loop, late->fd, (const struct sockaddr *)&localhost, sizeof(localhost), late_cb, late, NULL),
+                     -ECANCELED);
+    ck_assert_int_eq(loop_accept(loop, late->fd, NULL, NULL, 0, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_recv_multishot(loop, late->fd, 0, 0, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_accept_multishot(loop, late->fd, 0, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_shutdown(loop, late->fd, SHUT_RD, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_close(loop, late->fd, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_raw(loop, &sqe, late_cb, late, NULL), -ECANCELED);
+    ck_assert_int_eq(loop_post(loop, at_most_once, &late->calls), -ECANCELED);
+    ck_assert_int_eq(loop_timer_start(loop, &late->timer, 0, 0, never_timer), -ECANCELED);
+    ck_assert_int_eq(loop_timer_start_at(loop, &late->timer, 0, 0, never_timer), -ECANCELED);
+    ck_assert_int_eq(loop_address_parse(&address, "127.0.0.1", 0), 0);
+    ck_assert_int_eq(loop_listener_start(loop, &late->listener, &address, NULL, accept_nothing), -ECANCELED);
+    ck_assert_int_eq(loop_stream_open(loop, &late->stream, late->fd, NULL), -ECANCELED);
+}
+
+/* Goal: nothing new starts while the loop is being destroyed. Method: the last callbacks try everything. */
+START_TEST(nothing_starts_during_destroy)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct late  late = { 0 };
+    int          fds[2];
+    char         byte;
+
+    test_socketpair(fds);
+    late.fd = fds[0];
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, late_cb, &late, NULL), 0);
+    ck_assert_int_gt(loop_recv(loop, fds[1], &byte, 1, 0, late_cb, &late, NULL), 0);
+    if (_i == 1)
+        test_turns(loop, 1);
+    test_loop_drop(loop);
+    ck_assert_uint_eq(late.calls, 2);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* ---- threads */
+
+struct mover {
+    struct loop    *loop;
+    struct test_log log, pending;
+    int             fd;
+    char            byte;
+    bool            leave_pending;
+};
+
+static void *mover_thread(void *arg)
+{
+    struct mover *mover = arg;
+
+    if (mover->leave_pending) {
+        if (loop_recv(mover->loop, mover->fd, &mover->byte, 1, 0, test_log_cb, &mover->pending, NULL) <= 0)
+            abort();
+        (void)loop_run(mover->loop, LOOP_RUN_NOWAIT);
+    } else {
+        (void)loop_run(mover->loop, LOOP_RUN_DEFAULT);
+    }
+    return NULL;
+}
+
+/* Goal: one thread may make the loop and start operations, another run it, a third (here the first) destroy it when idle. Method: so. */
+START_TEST(made_here_run_there)
+{
+    struct mover mover = { .loop = test_loop_new(NULL) };
+    pthread_t    thread;
+
+    ck_assert_int_gt(loop_nop(mover.loop, test_log_cb, &mover.log, NULL), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, mover_thread, &mover), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    test_log_is(&mover.log, 0);
+    ck_assert_int_eq(loop_destroy(mover.loop), 0);
+}
+END_TEST
+
+static void destroy_elsewhere(void *arg)
+{
+    struct mover mover = { .loop = test_loop_new(NULL), .leave_pending = true };
+    pthread_t    thread;
+    int          fds[2];
+
+    (void)arg;
+    test_socketpair(fds);
+    mover.fd = fds[0];
+    pthread_create(&thread, NULL, mover_thread, &mover);
+    pthread_join(thread, NULL);
+    (void)loop_destroy(mover.loop);
+}
+
+/* Goal: destroying on a foreign thread with something in flight aborts and says so. Method: a silent recv of an ended owner. */
+START_TEST(destroy_elsewhere_with_work_aborts)
+{
+    test_expect_abort(destroy_elsewhere, NULL, "loop_destroy");
+}
+END_TEST
+
+struct wrong {
+    const char *call;
+    void (*make)(struct loop *loop);
+};
+
+static void wrong_nop(struct loop *loop) { (void)loop_nop(loop, NULL, NULL, NULL); }
+static void wrong_socket(struct loop *loop) { (void)loop_socket(loop, AF_INET, SOCK_STREAM, 0, NULL, NULL, NULL); }
+static void wrong_recv(struct loop *loop) { (void)loop_recv(loop, 0, loop, 1, 0, NULL, NULL, NULL); }
+static void wrong_send(struct loop *loop) { (void)loop_send(loop, 0, loop, 1, 0, NULL, NULL, NULL); }
+static void wrong_accept(struct loop *loop) { (void)loop_accept(loop, 0, NULL, NULL, 0, NULL, NULL, NULL); }
+static void wrong_close(struct loop *loop) { (void)loop_close(loop, 1000, NULL, NULL, NULL); }
+static void wrong_multishot(struct loop *loop) { (void)loop_recv_multishot(loop, 0, 0, 0, NULL, NULL, NULL); }
+static void wrong_cancel(struct loop *loop) { (void)loop_cancel(loop, 1); }
+static void wrong_run(struct loop *loop) { (void)loop_run(loop, LOOP_RUN_NOWAIT); }
+static void wrong_dispatch(struct loop *loop) { (void)loop_dispatch(loop, 0); }
+static void wrong_submit(struct loop *loop) { (void)loop_submit(loop); }
+static void wrong_policy(struct loop *loop)
+{
+    (void)loop_submit_policy_set(loop, &(struct loop_submit_policy){ .batch = 4 });
+}
+static void wrong_chain(struct loop *loop)
+{
+    if (loop_chain_begin(loop, 2, 0) != 0)
+        _exit(1);
+}
+static void wrong_handler(struct loop *loop) { (void)loop_handler_register(loop, test_log_cb, NULL, 0); }
+static void wrong_timer(struct loop *loop)
+{
+    static struct loop_timer timer;
+
+    (void)loop_timer_start(loop, &timer, 0, 0, count_timer);
+}
+static void wrong_buffer(struct loop *loop) { (void)loop_buffer_return(loop, 1); }
+static void wrong_listener(struct loop *loop)
+{
+    static struct loop_listener listener;
+    struct loop_address         address = { .size = 0 };
+
+    if (loop_address_parse(&address, "127.0.0.1", 0) != 0 ||
+        loop_listener_start(loop, &listener, &address, NULL, accept_nothing) != 0)
+        _exit(1);
+}
+
+static const struct wrong wrong_calls[] = {
+    { "loop_nop", wrong_nop },
+    { "loop_socket", wrong_socket },
+    { "loop_recv", wrong_recv },
+    { "loop_send", wrong_send },
+    { "loop_accept", wrong_accept },
+    { "loop_close", wrong_close },
+    { "loop_recv_multishot", wrong_multishot },
+    { "loop_cancel", wrong_cancel },
+    { "loop_run", wrong_run },
+    { "loop_dispatch", wrong_dispatch },
+    { "loop_submit", wrong_submit },
+    { "loop_submit_policy_set", wrong_policy },
+    { "loop_chain_begin", wrong_chain },
+    { "loop_handler_register", wrong_handler },
+    { "loop_timer_start", wrong_timer },
+    { "loop_buffer_return", wrong_buffer },
+    { "loop_listener_start", wrong_listener },
+};
+
+struct wrong_arg {
+    struct loop        *loop;
+    const struct wrong *wrong;
+};
+
+static void *wrong_thread(void *arg)
+{
+    struct wrong_arg *mine = arg;
+
+    mine->wrong->make(mine->loop);
+    return NULL;
+}
+
+static void wrong_scenario(void *arg)
+{
+    struct wrong_arg mine = { .loop = test_loop_new(NULL), .wrong = arg };
+    pthread_t        thread;
+
+    test_turns(mine.loop, 1);
+    pthread_create(&thread, NULL, wrong_thread, &mine);
+    pthread_join(thread, NULL);
+}
+
+/* Goal: a call on the wrong thread aborts with its own name. Method: each call on a second thread, in a child. */
+START_TEST(wrong_thread_aborts)
+{
+    const struct wrong *wrong = &wrong_calls[_i];
+
+    test_expect_abort(wrong_scenario, (void *)(uintptr_t)wrong, wrong->call);
+}
+END_TEST
+
+/* ---- memory */
+
+static void sweep_started(int64_t r)
+{
+    ck_assert_msg(r >= 0 || r == -ENOMEM || r == -ENOBUFS, "a call failed with %d (%s)", (int)r, strerror((int)-r));
+}
+
+static void sweep_result(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)loop;
+    ck_assert_msg(result->res >= 0 || result->res == -ENOMEM || result->res == -ENOBUFS || result->res == -ECANCELED ||
+                      result->res == -ETIMEDOUT,
+                  "an operation ended with %d", result->res);
+    if (!(result->flags & LOOP_MORE))
+        --*(int *)arg;
+    else
+        ck_assert_int_eq(loop_cancel(loop, result->id), 0);
+}
+
+static void sweep_post(struct loop *loop, void *arg)
+{
+    (void)loop;
+    --*(int *)arg;
+}
+
+static void sweep_timer(struct loop_timer *timer)
+{
+    --*(int *)timer->data;
+}
+
+static void sweep_accept(struct loop_listener *listener, int result)
+{
+    (void)listener;
+    if (result >= 0)
+        close(result);
+}
+
+static void sweep_closed(struct loop_listener *listener)
+{
+    --*(int *)listener->data;
+}
+
+/* Everything that may take memory, tolerant of -ENOMEM; pending goes up with each success and down with each end. */
+static void sweep_scenario(void)
+{
+    const struct loop_options options = {
+        .allocator = test_allocator(), .sq_entries = 8, .buffer_count = 8, .buffer_size = 512
+    };
+    struct loop          *loop = NULL;
+    struct loop_address   address;
+    int                   pending = 0, fds[2], copy;
+    struct loop_timer     timer = { .data = &pending };
+    struct loop_listener  listener = { .data = &pending };
+    struct loop_stream    stream = { 0 };
+    char                  bytes[4];
+    struct iovec          iov[40];
+    const struct msghdr   msg = { .msg_iov = iov, .msg_iovlen = TEST_COUNT(iov) };
+    int64_t               r = loop_create(&loop, &options);
+
+    if (r < 0) {
+        ck_assert_int_eq(r, -ENOMEM);
+        ck_assert_ptr_null(loop);
+        return;
+    }
+    test_socketpair(fds);
+    for (size_t i = 0; i < TEST_COUNT(iov); i++)
+        iov[i] = (struct iovec){ .iov_base = (void *)(uintptr_t)"x", .iov_len = 1 };
+#define SWEEP(call) (r = (call), sweep_started(r), pending += r >= 0)
+    for (int i = 0; i < 100; i++) /* more than a slab of contexts, more than the SQ */
+        SWEEP(loop_nop(loop, sweep_result, &pending, NULL));
+    for (int i = 0; i < 70; i++)
+        SWEEP(loop_nop(loop, sweep_result, &pending, LOOP_TERMS(.data = "abcd", .data_size = 4)));
+    SWEEP(loop_nop(loop, sweep_result, &pending, LOOP_TERMS(.timeout_ns = LOOP_SECOND)));
+    SWEEP(loop_sendmsg(loop, fds[1], &msg, 0, sweep_result, &pending, NULL));
+    SWEEP(loop_recv_multishot(loop, fds[0], 0, 0, sweep_result, &pending, NULL));
+    test_write(fds[1], "x", 1); /* for the multishot, even if the sendmsg has failed: its callback cancels it */
+    SWEEP(loop_recv(loop, fds[1], bytes, 1, 0, sweep_result, &pending, LOOP_TERMS(.timeout_ns = LOOP_MILLISECOND)));
+    SWEEP(loop_post(loop, sweep_post, &pending));
+    SWEEP(loop_timer_start(loop, &timer, LOOP_MILLISECOND, 0, sweep_timer));
+#undef SWEEP
+    r = loop_handler_register(loop, sweep_result, &pending, 0);
+    sweep_started(r);
+    r = loop_chain_begin(loop, 3, 0);
+    sweep_started(r);
+    if (r == 0) {
+        int started = 0;
+
+        for (int i = 0; i < 3; i++) {
+            r = loop_nop(loop, sweep_result, &pending, NULL);
+            sweep_started(r);
+            started += r > 0;
+        }
+        r = loop_chain_end(loop);
+        sweep_started(r);
+        if (r == 0)
+            pending += started;
+    }
+    ck_assert_int_eq(loop_address_parse(&address, "127.0.0.1", 0), 0);
+    r = loop_listener_start(loop, &listener, &address, &(struct loop_listener_options){ .on_close = sweep_closed },
+                            sweep_accept);
+    sweep_started(r);
+    if (r == 0) {
+        pending++;
+        loop_listener_close(&listener, NULL);
+    }
+    copy = dup(fds[1]);
+    r = loop_stream_open(loop, &stream, copy, NULL);
+    sweep_started(r);
+    if (r == 0) {
+        r = loop_stream_write(&stream, "hello", 5, NULL, NULL, NULL);
+        sweep_started(r);
+        loop_stream_close(&stream, NULL);
+    } else {
+        test_close(copy);
+    }
+    ck_assert_int_ge(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    test_loop_drop(loop);
+    ck_assert_int_eq(pending, 0);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+
+/* Goal: any single failed allocation gives a clean error, no crash, no leak. Method: fail the n-th until a run meets no failure. */
+START_TEST(allocation_sweep)
+{
+    uint64_t n;
+
+    for (n = 1; n < 10000; n++) {
+        test_memory.calls = 0;
+        test_memory.failed = 0;
+        test_memory.fail_at = n;
+        sweep_scenario();
+        ck_assert_msg(test_memory.blocks == 0, "allocation %" PRIu64 " failed: %" PRIu64 " blocks leaked", n,
+                      (uint64_t)test_memory.blocks);
+        if (test_memory.failed == 0)
+            break;
+    }
+    ck_assert_uint_gt(n, 3);
+    ck_assert_uint_lt(n, 10000);
+}
+END_TEST
+
+/* Goal: the same when memory stays away. Method: fail all allocations from the n-th on. */
+START_TEST(allocation_sweep_for_good)
+{
+    uint64_t n;
+
+    for (n = 1; n < 10000; n++) {
+        test_memory.calls = 0;
+        test_memory.failed = 0;
+        test_memory.fail_from = n;
+        sweep_scenario();
+        ck_assert_msg(test_memory.blocks == 0, "from allocation %" PRIu64 " on: %" PRIu64 " blocks leaked", n,
+                      (uint64_t)test_memory.blocks);
+        if (test_memory.failed == 0)
+            break;
+    }
+    ck_assert_uint_lt(n, 10000);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("loop");
+    TCase *tcase = test_case(suite, "create");
+
+    tcase_add_test(tcase, defaults);
+    tcase_add_test(tcase, sizes);
+    tcase_add_test(tcase, bad_options);
+    tcase_add_test(tcase, new_loop_is_quiet);
+    tcase_add_test(tcase, fifty_small_loops);
+
+    tcase = test_case(suite, "run");
+    tcase_add_test(tcase, run_modes);
+    tcase_add_test(tcase, alive);
+    tcase_add_test(tcase, order_of_a_turn);
+    tcase_add_test(tcase, cached_time);
+    tcase_add_test(tcase, dispatch);
+    tcase_add_test(tcase, submit);
+    tcase_add_test(tcase, reentering_is_refused);
+
+    tcase = test_case(suite, "stop");
+    tcase_add_test(tcase, stop_from_a_callback);
+    tcase_add_test(tcase, stop_before_the_run);
+    tcase_add_test(tcase, stop_from_a_thread);
+
+    tcase = test_case(suite, "destroy");
+    tcase_add_test(tcase, destroy_null);
+    tcase_add_loop_test(tcase, destroy_with_all_pending, 0, 2);
+    tcase_add_loop_test(tcase, destroy_with_queued_operations, 0, 3);
+    tcase_add_loop_test(tcase, nothing_starts_during_destroy, 0, 2);
+
+    tcase = test_case(suite, "threads");
+    tcase_add_test(tcase, made_here_run_there);
+    tcase_add_test(tcase, destroy_elsewhere_with_work_aborts);
+    tcase_add_loop_test(tcase, wrong_thread_aborts, 0, (int)TEST_COUNT(wrong_calls));
+
+    tcase = test_case(suite, "memory");
+    tcase_add_test(tcase, allocation_sweep);
+    tcase_add_test(tcase, allocation_sweep_for_good);
+    return suite;
+}

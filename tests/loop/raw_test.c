@@ -1,0 +1,232 @@
+/* tests/loop/raw_test.c: SQEs filled in by the user: raw (the loop's callback) and foreign (user_data of its own). */
+#include "tests/support/test.h"
+
+#include <liburing.h>
+#include <poll.h>
+
+static struct loop *loop;
+static int          pair[2];
+
+static void setup(void)
+{
+    loop = test_loop_new(&(struct loop_options){ .sq_entries = 16 });
+    test_socketpair(pair);
+}
+
+static void teardown(void)
+{
+    test_loop_free(loop);
+    test_close(pair[0]);
+    test_close(pair[1]);
+}
+
+static struct io_uring_sqe sqe_nop(void)
+{
+    struct io_uring_sqe sqe;
+
+    memset(&sqe, 0, sizeof(sqe));
+    io_uring_prep_nop(&sqe);
+    return sqe;
+}
+
+/* Goal: a raw SQE is copied, but for its user_data, and calls back as any operation. Method: write and read; overwritten after the call. */
+START_TEST(raw)
+{
+    struct test_log     log[2] = { 0 };
+    struct io_uring_sqe sqe = sqe_nop();
+    char                text[8] = "";
+    loop_id             id;
+
+    log[0].extra_size = 4;
+    io_uring_prep_write(&sqe, pair[0], "hello", 5, 0);
+    sqe.user_data = 0xdeadbeef;
+    id = loop_raw(loop, &sqe, test_log_cb, &log[0], LOOP_TERMS(.data = "raw", .data_size = 4));
+    ck_assert_int_gt(id, 0);
+    memset(&sqe, 0xff, sizeof(sqe));
+    test_run(loop);
+    test_log_is(&log[0], 5);
+    ck_assert_str_eq(log[0].extra, "raw");
+    ck_assert_int_eq(log[0].last.id, id);
+    sqe = sqe_nop();
+    io_uring_prep_read(&sqe, pair[1], text, sizeof(text), 0);
+    ck_assert_int_gt(loop_raw(loop, &sqe, test_log_cb, &log[1], NULL), 0);
+    test_run(loop);
+    test_log_is(&log[1], 5);
+    ck_assert_str_eq(text, "hello");
+    ck_assert_uint_eq(test_stats(loop).foreign_cqes, 0);
+}
+END_TEST
+
+/* Goal: a raw multishot comes with LOOP_MORE and ends once. Method: a poll multishot, cancelled. */
+START_TEST(raw_multishot)
+{
+    struct test_log     log = { 0 };
+    struct io_uring_sqe sqe = sqe_nop();
+    loop_id             id;
+    char                byte;
+
+    io_uring_prep_poll_multishot(&sqe, pair[0], POLLIN);
+    id = loop_raw(loop, &sqe, test_log_cb, &log, NULL);
+    ck_assert_int_gt(id, 0);
+    for (uint32_t i = 1; i <= 3; i++) {
+        test_write(pair[1], "x", 1);
+        test_run_until(loop, &log.count, i);
+        ck_assert_int_ne(log.last.res & POLLIN, 0);
+        ck_assert_uint_ne(log.last.flags & LOOP_MORE, 0);
+        test_read(pair[0], &byte, 1);
+    }
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    test_run(loop);
+    ck_assert_uint_eq(log.finals, 1);
+    ck_assert_int_eq(log.last.res, -ECANCELED);
+}
+END_TEST
+
+/* Goal: a raw operation takes deadlines and chains as others do. */
+START_TEST(raw_terms)
+{
+    struct test_log     log[3] = { 0 };
+    struct io_uring_sqe sqe = sqe_nop();
+    char                byte;
+
+    io_uring_prep_read(&sqe, pair[0], &byte, 1, 0);
+    ck_assert_int_gt(loop_raw(loop, &sqe, test_log_cb, &log[0], LOOP_TERMS(.timeout_ns = 5 * LOOP_MILLISECOND)), 0);
+    test_run(loop);
+    ck_assert_int_eq(log[0].last.res, -ETIMEDOUT);
+    ck_assert_uint_eq(log[0].last.flags, LOOP_TIMED_OUT);
+
+    ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
+    io_uring_prep_read(&sqe, 3999, &byte, 1, 0);
+    ck_assert_int_gt(loop_raw(loop, &sqe, test_log_cb, &log[1], NULL), 0);
+    sqe = sqe_nop();
+    ck_assert_int_gt(loop_raw(loop, &sqe, test_log_cb, &log[2], NULL), 0);
+    ck_assert_int_eq(loop_chain_end(loop), 0);
+    test_run(loop);
+    test_log_is(&log[1], -EBADF);
+    test_log_is(&log[2], -ECANCELED);
+}
+END_TEST
+
+struct foreign {
+    uint64_t user_data[128];
+    int32_t  res[128];
+    uint32_t flags[128];
+    uint32_t count;
+};
+
+static void foreign_cb(struct loop *of, uint64_t user_data, int32_t res, uint32_t flags, void *arg)
+{
+    struct foreign *foreign = arg;
+
+    (void)of;
+    ck_assert_uint_lt(foreign->count, TEST_COUNT(foreign->res));
+    foreign->user_data[foreign->count] = user_data;
+    foreign->res[foreign->count] = res;
+    foreign->flags[foreign->count++] = flags;
+}
+
+/* Goal: foreign completions come with their own user_data, result and flags. Method: any values with the two bits set; a failing one. */
+START_TEST(foreign_results)
+{
+    static const uint64_t values[] = { 3, 7, 0x123456789abcdeff, UINT64_MAX };
+    struct foreign        foreign = { 0 };
+    struct io_uring_sqe   sqe = sqe_nop();
+    char                  byte;
+
+    loop_foreign_set(loop, foreign_cb, &foreign);
+    for (size_t i = 0; i < TEST_COUNT(values); i++) {
+        sqe.user_data = values[i];
+        ck_assert_int_eq(loop_foreign_submit(loop, &sqe), 0);
+    }
+    io_uring_prep_read(&sqe, 3999, &byte, 1, 0);
+    sqe.user_data = 11;
+    ck_assert_int_eq(loop_foreign_submit(loop, &sqe), 0);
+    memset(&sqe, 0xff, sizeof(sqe)); /* it was copied */
+    ck_assert_uint_eq(foreign.count, 0);
+    ck_assert(!loop_alive(loop));
+    while (foreign.count < TEST_COUNT(values) + 1)
+        test_turns(loop, 1);
+    for (size_t i = 0; i < TEST_COUNT(values); i++) {
+        ck_assert_uint_eq(foreign.user_data[i], values[i]);
+        ck_assert_int_eq(foreign.res[i], 0);
+    }
+    ck_assert_int_eq(foreign.res[TEST_COUNT(values)], -EBADF);
+    ck_assert_uint_eq(test_stats(loop).foreign_cqes, TEST_COUNT(values) + 1);
+    ck_assert_uint_eq(test_stats(loop).cqes_unclaimed, 0);
+    ck_assert_uint_eq(test_stats(loop).ops_started, 0);
+}
+END_TEST
+
+/* Goal: bad foreign SQEs are refused; unclaimed completions are counted. */
+START_TEST(foreign_misuse)
+{
+    struct foreign      foreign = { 0 };
+    struct io_uring_sqe sqe = sqe_nop();
+
+    loop_foreign_set(loop, foreign_cb, &foreign);
+    for (uint64_t low = 0; low < 3; low++) {
+        sqe.user_data = 0x1000 | low;
+        ck_assert_int_eq(loop_foreign_submit(loop, &sqe), -EINVAL);
+    }
+    ck_assert_int_eq(loop_foreign_submit(loop, NULL), -EINVAL);
+    loop_foreign_set(loop, NULL, NULL);
+    sqe.user_data = 3;
+    ck_assert_int_eq(loop_foreign_submit(loop, &sqe), 0);
+    while (test_stats(loop).cqes_unclaimed == 0)
+        test_turns(loop, 1);
+    ck_assert_uint_eq(test_stats(loop).cqes_unclaimed, 1);
+    ck_assert_uint_eq(foreign.count, 0);
+}
+END_TEST
+
+/* Goal: more foreign SQEs than the SQ holds all go, in order. Method: 100 nops through 16 entries. */
+START_TEST(foreign_many)
+{
+    struct foreign      foreign = { 0 };
+    struct io_uring_sqe sqe = sqe_nop();
+
+    loop_foreign_set(loop, foreign_cb, &foreign);
+    for (uint64_t i = 0; i < 100; i++) {
+        sqe.user_data = i << 2 | LOOP_FOREIGN;
+        ck_assert_int_eq(loop_foreign_submit(loop, &sqe), 0);
+    }
+    while (foreign.count < 100)
+        test_turns(loop, 1);
+    for (uint64_t i = 0; i < 100; i++)
+        ck_assert_uint_eq(foreign.user_data[i], i << 2 | LOOP_FOREIGN);
+}
+END_TEST
+
+/* Goal: a pending foreign operation holds up neither the loop's end nor its destruction. Method: a poll that never comes. */
+START_TEST(foreign_pending)
+{
+    struct foreign      foreign = { 0 };
+    struct io_uring_sqe sqe = sqe_nop();
+
+    loop_foreign_set(loop, foreign_cb, &foreign);
+    io_uring_prep_poll_add(&sqe, pair[0], POLLIN);
+    sqe.user_data = 7;
+    ck_assert_int_eq(loop_foreign_submit(loop, &sqe), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    test_turns(loop, 2);
+    ck_assert_uint_eq(foreign.count, 0);
+    test_loop_drop(loop);
+    loop = test_loop_new(NULL);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("raw");
+    TCase *tcase = test_case(suite, "raw");
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, raw);
+    tcase_add_test(tcase, raw_multishot);
+    tcase_add_test(tcase, raw_terms);
+    tcase_add_test(tcase, foreign_results);
+    tcase_add_test(tcase, foreign_misuse);
+    tcase_add_test(tcase, foreign_many);
+    tcase_add_test(tcase, foreign_pending);
+    return suite;
+}

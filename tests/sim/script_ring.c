@@ -1,0 +1,449 @@
+/* tests/sim/script_ring.c: the scripted ring and system. One ring with pending work at a time: the one set up last. */
+#include "tests/sim/script_ring.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- seam 2: the real system, but for the clock and files */
+
+#define sys_clock_ns sys_clock_ns_real
+#define sys_read_number sys_read_number_real
+uint64_t sys_clock_ns_real(void);
+int      sys_read_number_real(const char *path, long *ret_number);
+#include "loop/sys_linux.c"
+#undef sys_clock_ns
+#undef sys_read_number
+uint64_t sys_clock_ns(void);
+int      sys_read_number(const char *path, long *ret_number);
+
+struct script script;
+
+uint64_t sys_clock_ns(void)
+{
+    script.now_ns += script.clock_step_ns;
+    return script.now_ns;
+}
+
+int sys_read_number(const char *path, long *ret_number)
+{
+    for (unsigned i = 0; i < SCRIPT_FILES_MAX && script.files[i].path != NULL; i++) {
+        if (strcmp(script.files[i].path, path) == 0) {
+            *ret_number = script.files[i].number;
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+/* ---- the ring's memory */
+
+enum { FD_BASE = 1000000, GROUPS_MAX = 16, OVERFLOW_MAX = 4096 };
+
+struct memory {
+    unsigned             sq_head, sq_tail, sq_mask, sq_entries, sq_flags, sq_dropped;
+    unsigned             cq_head, cq_tail, cq_mask, cq_entries, cq_flags, cq_overflow;
+    unsigned            *array;
+    struct io_uring_sqe *sqes;
+    struct io_uring_cqe *cqes;
+    int                  fd;
+    bool                 enabled;
+    struct io_uring_buf_ring *groups[GROUPS_MAX];
+    unsigned             group_entries[GROUPS_MAX];
+    uint16_t             group_heads[GROUPS_MAX];
+    struct io_uring_cqe *overflow; /* allocated with the rest */
+    unsigned             overflow_head, overflow_tail;
+};
+
+static struct memory *current;
+static int            fds;
+
+void script_reset(void)
+{
+    memset(&script, 0, sizeof(script));
+    script.now_ns = UINT64_C(1000000000000);
+    script.features = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_RW_CUR_POS |
+                      IORING_FEAT_CUR_PERSONALITY | IORING_FEAT_FAST_POLL | IORING_FEAT_POLL_32BITS | IORING_FEAT_EXT_ARG |
+                      IORING_FEAT_NATIVE_WORKERS | IORING_FEAT_RSRC_TAGS | IORING_FEAT_CQE_SKIP | IORING_FEAT_LINKED_FILE |
+                      IORING_FEAT_REG_REG_RING | IORING_FEAT_MIN_TIMEOUT;
+    script.opcode_last = IORING_OP_LAST - 1;
+    script.entries_most = UINT32_MAX;
+    current = NULL;
+}
+
+void script_plan(struct script_enter enter)
+{
+    ck_assert_uint_lt(script.plan_count, SCRIPT_PLAN_MAX);
+    script.plan[script.plan_count++] = enter;
+}
+
+static unsigned power_of_two(unsigned n)
+{
+    unsigned p = 1;
+
+    while (p < n)
+        p *= 2;
+    return p;
+}
+
+static void *zeroed(size_t count, size_t size)
+{
+    void *memory = calloc(count, size);
+
+    ck_assert_ptr_nonnull(memory);
+    return memory;
+}
+
+static void describe(struct io_uring *ring, struct memory *memory)
+{
+    memset(ring, 0, sizeof(*ring));
+    ring->sq.khead = &memory->sq_head;
+    ring->sq.ktail = &memory->sq_tail;
+    ring->sq.kring_mask = &memory->sq_mask;
+    ring->sq.kring_entries = &memory->sq_entries;
+    ring->sq.kflags = &memory->sq_flags;
+    ring->sq.kdropped = &memory->sq_dropped;
+    ring->sq.array = memory->array;
+    ring->sq.sqes = memory->sqes;
+    ring->sq.ring_mask = memory->sq_mask;
+    ring->sq.ring_entries = memory->sq_entries;
+    ring->cq.khead = &memory->cq_head;
+    ring->cq.ktail = &memory->cq_tail;
+    ring->cq.kring_mask = &memory->cq_mask;
+    ring->cq.kring_entries = &memory->cq_entries;
+    ring->cq.kflags = &memory->cq_flags;
+    ring->cq.koverflow = &memory->cq_overflow;
+    ring->cq.cqes = memory->cqes;
+    ring->cq.ring_mask = memory->cq_mask;
+    ring->cq.ring_entries = memory->cq_entries;
+    ring->sq.ring_ptr = memory; /* for seam_ring_exit */
+    ring->ring_fd = memory->fd;
+    ring->enter_ring_fd = memory->fd;
+}
+
+int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_params *params)
+{
+    struct memory *memory;
+
+    ck_assert_uint_lt(script.setups_count, SCRIPT_SETUPS_MAX);
+    script.setups[script.setups_count++] =
+        (struct script_setup){ .entries = entries, .cq_entries = params->cq_entries, .flags = params->flags };
+    if (script.setup_error != 0)
+        return script.setup_error;
+    if ((params->flags & script.refused_flags) != 0)
+        return -EINVAL;
+    if (entries > script.entries_most)
+        return -ENOMEM;
+    memory = zeroed(1, sizeof(*memory));
+    memory->sq_entries = power_of_two(entries);
+    memory->cq_entries = (params->flags & IORING_SETUP_CQSIZE) != 0 ? power_of_two(params->cq_entries) : 2 * memory->sq_entries;
+    memory->sq_mask = memory->sq_entries - 1;
+    memory->cq_mask = memory->cq_entries - 1;
+    memory->array = zeroed(memory->sq_entries, sizeof(memory->array[0]));
+    memory->sqes = zeroed(memory->sq_entries, sizeof(memory->sqes[0]));
+    memory->cqes = zeroed(memory->cq_entries, sizeof(memory->cqes[0]));
+    memory->overflow = zeroed(OVERFLOW_MAX, sizeof(memory->overflow[0]));
+    for (unsigned i = 0; i < memory->sq_entries; i++)
+        memory->array[i] = i;
+    /* The CQ's indices run over soon. Those of the SQ start at 0, as liburing takes for granted, too. */
+    memory->cq_head = memory->cq_tail = UINT32_MAX - 7;
+    memory->fd = FD_BASE + fds++;
+    memory->enabled = (params->flags & IORING_SETUP_R_DISABLED) == 0;
+    describe(ring, memory);
+    params->sq_entries = memory->sq_entries;
+    params->cq_entries = memory->cq_entries;
+    params->features = script.features;
+    ring->flags = params->flags;
+    ring->features = script.features;
+    script.rings_open++;
+    current = memory;
+    return 0;
+}
+
+void seam_ring_exit(struct io_uring *ring)
+{
+    struct memory *memory = ring->sq.ring_ptr;
+
+    ck_assert_ptr_nonnull(memory);
+    free(memory->array);
+    free(memory->sqes);
+    free(memory->cqes);
+    free(memory->overflow);
+    free(memory);
+    ring->sq.ring_ptr = NULL;
+    script.rings_open--;
+    if (current == memory)
+        current = NULL;
+}
+
+/* ---- completions */
+
+unsigned script_ready(void)
+{
+    return current->cq_tail - __atomic_load_n(&current->cq_head, __ATOMIC_ACQUIRE);
+}
+
+unsigned script_overflown(void)
+{
+    return current->overflow_tail - current->overflow_head;
+}
+
+static void post(const struct io_uring_cqe *cqe)
+{
+    memcpy(&current->cqes[current->cq_tail & current->cq_mask], cqe, sizeof(*cqe));
+    __atomic_store_n(&current->cq_tail, current->cq_tail + 1, __ATOMIC_RELEASE);
+}
+
+void script_cqe(uint64_t user_data, int32_t res, uint32_t flags)
+{
+    struct io_uring_cqe cqe;
+
+    memset(&cqe, 0, sizeof(cqe));
+    cqe.user_data = user_data;
+    cqe.res = res;
+    cqe.flags = flags;
+    if (script_overflown() == 0 && script_ready() < current->cq_entries) {
+        post(&cqe);
+        return;
+    }
+    ck_assert_uint_lt(script_overflown(), OVERFLOW_MAX);
+    current->overflow[current->overflow_tail++ % OVERFLOW_MAX] = cqe;
+    current->sq_flags |= IORING_SQ_CQ_OVERFLOW;
+}
+
+static void flush_overflow(void)
+{
+    while (script_overflown() > 0 && script_ready() < current->cq_entries)
+        post(&current->overflow[current->overflow_head++ % OVERFLOW_MAX]);
+    if (script_overflown() == 0)
+        current->sq_flags &= ~(unsigned)IORING_SQ_CQ_OVERFLOW;
+}
+
+struct io_uring_sqe *script_find(uint8_t opcode, unsigned n)
+{
+    for (unsigned i = 0; i < script.pending_count; i++)
+        if (script.pending[i].opcode == opcode && n-- == 0)
+            return &script.pending[i];
+    return NULL;
+}
+
+unsigned script_count(uint8_t opcode)
+{
+    unsigned count = 0;
+
+    while (script_find(opcode, count) != NULL)
+        count++;
+    return count;
+}
+
+void script_complete(struct io_uring_sqe *sqe, int32_t res, uint32_t flags)
+{
+    if (sqe == NULL)
+        ck_abort_msg("there is no such SQE to complete");
+    if ((sqe->flags & IOSQE_CQE_SKIP_SUCCESS) == 0 || res < 0)
+        script_cqe(sqe->user_data, res, flags);
+    if ((flags & IORING_CQE_F_MORE) != 0)
+        return;
+    script.pending_count--;
+    memmove(sqe, sqe + 1, (size_t)(script.pending + script.pending_count - sqe) * sizeof(*sqe));
+}
+
+void script_taskrun(void)
+{
+    current->sq_flags |= IORING_SQ_TASKRUN;
+}
+
+uint32_t script_buffer(uint16_t group, const void *data, uint32_t size)
+{
+    struct io_uring_buf_ring *ring = current->groups[group];
+    struct io_uring_buf      *buffer;
+
+    ck_assert_ptr_nonnull(ring);
+    if (current->group_heads[group] == __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE))
+        return 0;
+    buffer = &ring->bufs[current->group_heads[group]++ & (current->group_entries[group] - 1)];
+    ck_assert_uint_ge(buffer->len, size);
+    memcpy((void *)(uintptr_t)buffer->addr, data, size);
+    return IORING_CQE_F_BUFFER | (uint32_t)buffer->bid << IORING_CQE_BUFFER_SHIFT;
+}
+
+/* As the kernel does: the first match, or with ANY or ALL every one. */
+static int cancel(const struct io_uring_sqe *cancel_sqe)
+{
+    bool all = (cancel_sqe->cancel_flags & (IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL)) != 0;
+    bool any = (cancel_sqe->cancel_flags & IORING_ASYNC_CANCEL_ANY) != 0;
+    int  count = 0;
+
+    for (unsigned i = 0; i < script.pending_count;) {
+        struct io_uring_sqe *sqe = &script.pending[i];
+
+        if (sqe->opcode == IORING_OP_ASYNC_CANCEL || sqe->opcode == IORING_OP_LINK_TIMEOUT ||
+            (!any && sqe->user_data != cancel_sqe->addr)) {
+            i++;
+            continue;
+        }
+        script_complete(sqe, -ECANCELED, 0);
+        if (!all)
+            return 0;
+        count++;
+    }
+    return all ? count : -ENOENT;
+}
+
+static void take(const struct io_uring_sqe *sqe)
+{
+    struct io_uring_sqe *mine = &script.pending[script.pending_count];
+
+    if (script.pending_count == SCRIPT_PENDING_MAX)
+        ck_abort_msg("too many SQEs are pending");
+    *mine = *sqe;
+    script.pending_count++;
+    script.taken++;
+    if (script.manual)
+        return;
+    if (sqe->opcode == IORING_OP_NOP) {
+        script_complete(mine, 0, 0);
+    } else if (sqe->opcode == IORING_OP_ASYNC_CANCEL) {
+        int res = cancel(sqe);
+
+        /* The cancelled may have stood before it: it is the last. */
+        script_complete(&script.pending[script.pending_count - 1], res, 0);
+    }
+}
+
+/* ---- seam 1 */
+
+static int submit(unsigned count)
+{
+    unsigned tail = __atomic_load_n(&current->sq_tail, __ATOMIC_ACQUIRE), taken = 0;
+
+    while (taken < count && current->sq_head != tail) {
+        unsigned index = current->array[current->sq_head & current->sq_mask];
+
+        take(&current->sqes[index]);
+        memset(&current->sqes[index], 0xa5, sizeof(current->sqes[index])); /* it is the library's again */
+        __atomic_store_n(&current->sq_head, current->sq_head + 1, __ATOMIC_RELEASE);
+        taken++;
+    }
+    return (int)taken;
+}
+
+static uint64_t timeout_of(unsigned flags, const void *arg, size_t arg_size)
+{
+    const struct io_uring_getevents_arg *getevents = arg;
+    const struct __kernel_timespec      *timeout;
+
+    if ((flags & IORING_ENTER_EXT_ARG) == 0 || arg == NULL)
+        return UINT64_MAX;
+    ck_assert_uint_eq(arg_size, sizeof(*getevents));
+    timeout = (const struct __kernel_timespec *)(uintptr_t)getevents->ts;
+    if (timeout == NULL)
+        return UINT64_MAX;
+    ck_assert_int_ge(timeout->tv_sec, 0);
+    ck_assert(timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
+    return (uint64_t)timeout->tv_sec * 1000000000u + (uint64_t)timeout->tv_nsec;
+}
+
+static int wait_for(unsigned min_complete, uint64_t timeout_ns, bool early)
+{
+    current->sq_flags &= ~(unsigned)IORING_SQ_TASKRUN;
+    flush_overflow();
+    if (script_ready() >= min_complete)
+        return 0;
+    script.waits++;
+    if (early)
+        return 0;
+    if (script.on_wait != NULL)
+        script.on_wait(script.on_wait_arg);
+    flush_overflow();
+    if (script_ready() > 0)
+        return 0;
+    if (timeout_ns == UINT64_MAX)
+        ck_abort_msg("the loop waits without a timeout, and nothing will ever come");
+    script.now_ns += timeout_ns;
+    return -ETIME;
+}
+
+int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags, void *arg, size_t arg_size)
+{
+    struct script_enter plan = { 0 };
+    int                 taken, r;
+
+    if (current == NULL || !current->enabled)
+        ck_abort_msg("entered a ring that is not there, or not enabled");
+    if (fd != ((flags & IORING_ENTER_REGISTERED_RING) != 0 ? 0 : current->fd))
+        ck_abort_msg("entered with descriptor %d", fd);
+    script.enters++;
+    script.last_to_submit = to_submit;
+    script.last_min_complete = min_complete;
+    script.last_flags = flags;
+    script.last_timeout_ns = timeout_of(flags, arg, arg_size);
+    if (script.plan_count > 0) {
+        plan = script.plan[0];
+        memmove(script.plan, script.plan + 1, --script.plan_count * sizeof(script.plan[0]));
+    }
+    if (plan.result < 0)
+        return plan.result;
+    taken = submit(plan.limited && plan.take < to_submit ? plan.take : to_submit);
+    if ((unsigned)taken != to_submit)
+        return taken;
+    if ((flags & IORING_ENTER_GETEVENTS) == 0)
+        return taken;
+    r = wait_for(min_complete, script.last_timeout_ns, plan.early);
+    return taken > 0 ? taken : r;
+}
+
+static int register_probe(struct io_uring_probe *probe, unsigned count)
+{
+    probe->last_op = (__u8)script.opcode_last;
+    probe->ops_len = (__u8)(script.opcode_last + 1 < count ? script.opcode_last + 1 : count);
+    for (unsigned i = 0; i < probe->ops_len; i++) {
+        probe->ops[i].op = (__u8)i;
+        probe->ops[i].flags = IO_URING_OP_SUPPORTED;
+    }
+    return 0;
+}
+
+static int register_buffers(const struct io_uring_buf_reg *reg)
+{
+    if (script.register_error != 0)
+        return script.register_error;
+    ck_assert_uint_lt(reg->bgid, GROUPS_MAX);
+    ck_assert_ptr_null(current->groups[reg->bgid]);
+    ck_assert_uint_eq(reg->ring_entries & (reg->ring_entries - 1), 0);
+    ck_assert_uint_eq(reg->ring_addr % 4096, 0);
+    current->groups[reg->bgid] = (struct io_uring_buf_ring *)(uintptr_t)reg->ring_addr;
+    current->group_entries[reg->bgid] = reg->ring_entries;
+    current->group_heads[reg->bgid] = 0;
+    return 0;
+}
+
+int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
+{
+    ck_assert_ptr_nonnull(current);
+    ck_assert_int_eq(fd, current->fd);
+    switch (opcode) {
+    case IORING_REGISTER_PROBE:
+        return register_probe(arg, arg_count);
+    case IORING_REGISTER_ENABLE_RINGS:
+        if (current->enabled)
+            return -EBADFD;
+        current->enabled = true;
+        return 0;
+    case IORING_REGISTER_RING_FDS:
+        if (script.register_fds_error != 0)
+            return script.register_fds_error;
+        ((struct io_uring_rsrc_update *)arg)->offset = 0;
+        return 1;
+    case IORING_UNREGISTER_RING_FDS:
+        return 1;
+    case IORING_REGISTER_PBUF_RING:
+        return register_buffers(arg);
+    case IORING_UNREGISTER_PBUF_RING:
+        current->groups[((struct io_uring_buf_reg *)arg)->bgid] = NULL;
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
