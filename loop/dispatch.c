@@ -135,35 +135,43 @@ static void complete_one_shot(struct loop *loop, struct context *context, const 
         op_finish(loop, context, &result);
 }
 
-static void complete_direct(struct loop *loop, const struct completion *completion)
+/* Completions of the library's own direct operations. */
+static bool complete_own(struct loop *loop, const struct completion *completion)
 {
-    unsigned           number = user_data_handler(completion->user_data);
-    struct handler     handler;
-    struct loop_result result = {
-        .id = (loop_id)completion->user_data,
-        .res = plain_errno(completion->res),
-        .value = user_data_value(completion->user_data),
+    switch (user_data_handler(completion->user_data)) {
+    case HANDLER_CANCEL: cancel_completed(loop, completion); return true;
+    case HANDLER_LINKED_TIMEOUT: linked_timeout_completed(loop, completion); return true;
+    case HANDLER_WAKE: wake_completed(loop, completion); return true;
+    default: return false;
+    }
+}
+
+static inline void complete_direct(struct loop *loop, const struct completion *completion)
+{
+    const struct handler *handler = &loop->handlers[user_data_handler(completion->user_data)];
+    struct loop_result    result = {
+           .id = (loop_id)completion->user_data,
+           .res = plain_errno(completion->res),
+           .value = user_data_value(completion->user_data),
     };
 
-    switch (number) {
-    case HANDLER_CANCEL: cancel_completed(loop, completion); return;
-    case HANDLER_LINKED_TIMEOUT: linked_timeout_completed(loop, completion); return;
-    case HANDLER_WAKE: wake_completed(loop, completion); return;
-    }
-    if (number == 0 || number > LOOP_HANDLERS_MAX || loop->handlers[number].cb == NULL ||
-        loop->ops_room == loop->options.ops_max) {
-        loop->stats.cqes_stale++;
+    if (unlikely(handler->cb == NULL || loop->ops_room == loop->options.ops_max)) {
+        if (!complete_own(loop, completion))
+            loop->stats.cqes_stale++;
         return;
     }
-    handler = loop->handlers[number];
-    take_flags(completion, &result);
-    if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
-        buffer_received(loop, handler.group, completion, &result);
-    if ((completion->flags & IORING_CQE_F_MORE) != 0)
-        result.flags |= LOOP_MORE;
-    else
-        loop->ops_room++;
-    call_back(loop, handler.cb, &result, handler.arg);
+    if (unlikely(completion->flags != 0)) {
+        take_flags(completion, &result);
+        if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
+            buffer_received(loop, handler->group, completion, &result);
+        if ((completion->flags & IORING_CQE_F_MORE) != 0) {
+            result.flags |= LOOP_MORE;
+            call_back(loop, handler->cb, &result, handler->arg);
+            return;
+        }
+    }
+    loop->ops_room++;
+    call_back(loop, handler->cb, &result, handler->arg);
 }
 
 static bool waits_for_completion(const struct context *context)
@@ -186,7 +194,7 @@ static void complete_other(struct loop *loop, const struct completion *completio
         else
             multishot_complete(loop, context, completion);
         return;
-    case UD_DIRECT: complete_direct(loop, completion); return;
+    case UD_DIRECT: return; /* taken care of */
     case UD_FOREIGN:
         if (loop->foreign_cb == NULL) {
             loop->stats.cqes_unclaimed++;
@@ -207,6 +215,8 @@ static inline void complete(struct loop *loop, const struct completion *completi
     if (likely(context != NULL && context_is_simple(context) && completion->flags == 0 &&
                completion->res > -ERESTART_FIRST && context->cb != NULL))
         finish_simple(loop, context, completion);
+    else if (user_data_mode(completion->user_data) == UD_DIRECT)
+        complete_direct(loop, completion);
     else
         complete_other(loop, completion);
 }

@@ -93,7 +93,7 @@ struct loop {
     uint64_t             buffers_out;
 
     /* Routing. */
-    struct handler   handlers[LOOP_HANDLERS_MAX + 1]; /* [0] unused */
+    struct handler   handlers[HANDLER_LAST + 1]; /* those of the library itself stay empty here */
     loop_foreign_cb *foreign_cb;
     void            *foreign_arg;
 

@@ -68,7 +68,7 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     uint64_t             value = (uint64_t)(uintptr_t)request->arg;
     struct io_uring_sqe *sqe;
 
-    if (handler > LOOP_HANDLERS_MAX || loop->handlers[handler].cb == NULL || value > LOOP_VALUE_MAX || request->terms != &terms_default ||
+    if (!op_cb_is_handler(loop, request->cb, request->arg) || request->terms != &terms_default ||
         request->prepare != NULL || loop->chain_open)
         return -EINVAL;
     request->sqe.user_data = user_data_direct(request->sqe.opcode, handler, value);
@@ -87,25 +87,6 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     loop->ops_started++;
     submit_sqe_done(loop);
     return (loop_id)request->sqe.user_data;
-}
-
-/* The same where nothing is in the way: straight into the SQ. */
-static loop_id start_direct_shortly(struct loop *loop, const struct op_sqe *model, unsigned handler, uint64_t value)
-{
-    uint64_t user_data = user_data_direct(model->opcode, handler, value);
-
-    loop->ops_room--;
-    loop->ops_started++;
-    op_write_sqe(ring_next_sqe(&loop->ring), *model, user_data);
-    return submit_sqe_done_id(loop, (loop_id)user_data);
-}
-
-static bool may_start_directly(const struct loop *loop, const struct op_sqe *model, loop_cb *cb, const void *arg,
-                               const struct loop_terms *terms)
-{
-    return cb != NULL && (uintptr_t)cb <= LOOP_HANDLERS_MAX && loop->handlers[(uintptr_t)cb].cb != NULL && terms == NULL &&
-           (uintptr_t)arg <= LOOP_VALUE_MAX && loop->sqe_room > 0 && loop->ops_room > 0 &&
-           (model->flags & IOSQE_BUFFER_SELECT) == 0;
 }
 
 static int fill_extended(struct loop *loop, struct context_extended *extended, struct op_request *request)
@@ -296,8 +277,6 @@ loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *
     struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg, .terms = terms};
 
     loop_check_owner(loop, call);
-    if (likely(may_start_directly(loop, model, cb, arg, terms)))
-        return start_direct_shortly(loop, model, (unsigned)(uintptr_t)cb, (uintptr_t)arg);
     op_write_sqe(&request.sqe, *model, 0);
     return op_start_request(loop, &request);
 }

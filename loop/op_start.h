@@ -67,27 +67,42 @@ static inline void op_write_sqe(struct io_uring_sqe *sqe, struct op_sqe model, u
     sqe->__pad2[0] = 0;
 }
 
+/* Whether cb and arg are a registered handler and a value that fits. */
+static inline bool op_cb_is_handler(const struct loop *loop, loop_cb *cb, const void *arg)
+{
+    return (uintptr_t)cb - 1 < LOOP_HANDLERS_MAX && loop->handlers[(uintptr_t)cb].cb != NULL &&
+           (uintptr_t)arg <= LOOP_VALUE_MAX;
+}
+
 /* Nothing of it is out of line but what is rare: about fifty instructions. */
 static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop, const char *call, struct op_sqe model,
                                                               loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     struct context *context = loop->pool.plain.free;
+    uint64_t        user_data;
 
-    /* The copy is what has an address, so that the model need not be in memory on the short way. */
-    if (unlikely(loop->owner != &loop_thread_mark || terms != NULL || !op_cb_is_plain(cb) || loop->sqe_room == 0 ||
-                 loop->ops_room == 0 || context == NULL)) {
-        struct op_sqe copy = model;
-
-        return op_start_long(loop, call, &copy, cb, arg, terms);
+    if (unlikely(loop->owner != &loop_thread_mark || terms != NULL || loop->sqe_room == 0 || loop->ops_room == 0))
+        goto rare;
+    if (likely(op_cb_is_plain(cb) && context != NULL)) {
+        loop->pool.plain.free = context->arg;
+        context->brief = context_brief_simple | (uint64_t)model.opcode << 24;
+        context->cb = cb;
+        context->arg = arg;
+        user_data = context->id;
+    } else if (op_cb_is_handler(loop, cb, arg) && (model.flags & IOSQE_BUFFER_SELECT) == 0) {
+        user_data = user_data_direct(model.opcode, (unsigned)(uintptr_t)cb, (uintptr_t)arg);
+    } else {
+        goto rare;
     }
-    loop->pool.plain.free = context->arg;
     loop->ops_room--;
     loop->ops_started++;
-    context->brief = context_brief_simple | (uint64_t)model.opcode << 24;
-    context->cb = cb;
-    context->arg = arg;
-    op_write_sqe(ring_next_sqe(&loop->ring), model, context->id);
-    return submit_sqe_done_id(loop, (loop_id)context->id);
+    op_write_sqe(ring_next_sqe(&loop->ring), model, user_data);
+    return submit_sqe_done_id(loop, (loop_id)user_data);
+rare : {
+    struct op_sqe copy = model; /* what has an address, so that the model itself need not be in memory */
+
+    return op_start_long(loop, call, &copy, cb, arg, terms);
+}
 }
 
 /* Writes the descriptor, in either notation. */
