@@ -367,12 +367,12 @@ void loop_update_time(struct loop *loop)
     loop->now_ns = sys_clock_ns();
 }
 
-const struct loop_features *loop_features(const struct loop *loop)
+const struct loop_features *loop_features_get(const struct loop *loop)
 {
     return &loop->features;
 }
 
-void loop_stats(const struct loop *loop, struct loop_stats *ret_stats)
+void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
 {
     *ret_stats = loop->stats;
     ret_stats->ops_started = loop->ops_started;

@@ -15,12 +15,12 @@ static double context_bytes(void)
 
     if (result < 0)
         die_errno(-result, "loop_create");
-    loop_stats(loop, &before);
+    loop_stats_get(loop, &before);
     for (int i = 0; i < OPS; i++) {
         if (loop_nop(loop, NULL, NULL, NULL) < 0)
             die("loop_nop failed");
     }
-    loop_stats(loop, &after);
+    loop_stats_get(loop, &after);
     result = loop_destroy(loop);
     if (result < 0)
         die_errno(-result, "loop_destroy");

@@ -142,7 +142,7 @@ int main(int argc, char **argv)
     stop_on_signals(loop);
     server_ready(loop_listener_fd(&listener));
     must(loop_run(loop, LOOP_RUN_DEFAULT), "loop_run");
-    loop_stats(loop, &loop_counters);
+    loop_stats_get(loop, &loop_counters);
     stats.starved = loop_counters.buffers_parked;
     stats.buffers_held = loop_counters.buffers_lent;
     must(loop_destroy(loop), "loop_destroy");

@@ -138,8 +138,8 @@ LOOP_API int loop_submit(struct loop *loop);
 /* Replaces the submit policy from now on; copies. Returns 0, or -EINVAL. */
 LOOP_API int loop_submit_policy_set(struct loop *loop, const struct loop_submit_policy *policy);
 
-LOOP_API const struct loop_features *loop_features(const struct loop *loop);
-LOOP_API void                        loop_stats(const struct loop *loop, struct loop_stats *ret_stats);
+LOOP_API const struct loop_features *loop_features_get(const struct loop *loop);
+LOOP_API void                        loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats);
 
 /* Why io_uring can't be had, as far as an error of loop_create() and this system's settings tell. Any thread. */
 enum loop_obstacle {

@@ -24,6 +24,15 @@
 #define LOOP_END_DECLS
 #endif
 
+/* Members that C++ may leave out of an initialiser without a warning. */
+#ifdef __cplusplus
+#define LOOP_ZERO = 0
+#define LOOP_NONE = nullptr
+#else
+#define LOOP_ZERO
+#define LOOP_NONE
+#endif
+
 #define LOOP_API      __attribute__((visibility("default")))
 #define LOOP_MUST_USE __attribute__((warn_unused_result))
 
@@ -94,12 +103,12 @@ enum { LOOP_EXTRA_BYTES_MAX = 64 };
 
 /* How one operation shall run. NULL or all-zero: no deadline, keeps the loop alive, nothing else. */
 struct loop_terms {
-    uint64_t    timeout_ns; /* 0: none. Then the operation is cancelled and ends with -ETIMEDOUT */
-    uint32_t    flags;      /* enum loop_terms_flags; unknown bits give -EINVAL */
-    loop_buffer release;    /* takes this kept or lent buffer: it goes back after the final callback */
-    const void *data;       /* copies data_size bytes; the callback finds them at result->extra */
-    uint32_t    data_size;  /* at most LOOP_EXTRA_BYTES_MAX, else -EINVAL */
-    uint32_t    reserved;
+    uint64_t timeout_ns LOOP_ZERO; /* 0: none. Then the operation is cancelled and ends with -ETIMEDOUT */
+    uint32_t flags      LOOP_ZERO; /* enum loop_terms_flags; unknown bits give -EINVAL */
+    loop_buffer release LOOP_ZERO; /* takes this kept or lent buffer: it goes back after the final callback */
+    const void *data    LOOP_NONE; /* copies data_size bytes; the callback finds them at result->extra */
+    uint32_t data_size  LOOP_ZERO; /* at most LOOP_EXTRA_BYTES_MAX, else -EINVAL */
+    uint32_t reserved   LOOP_ZERO;
 };
 
 #ifdef __cplusplus

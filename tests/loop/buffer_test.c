@@ -8,7 +8,7 @@ enum { BUFFER_SIZE = 512, BUFFERS = 4 };
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS});
     test_socketpair(pair);
 }
 
@@ -42,7 +42,7 @@ struct kept {
 /* Goal: calls on what is no lent buffer are refused. Method: before a group exists, and after. */
 static void unknown_buffers(void)
 {
-    static const loop_buffer unknown[] = { 0, 1, 2, BUFFERS, BUFFERS + 1, 12345, 0x10000, UINT32_MAX };
+    static const loop_buffer unknown[] = {0, 1, 2, BUFFERS, BUFFERS + 1, 12345, 0x10000, UINT32_MAX};
 
     for (size_t i = 0; i < TEST_COUNT(unknown); i++) {
         size_t size = 99;
@@ -56,7 +56,7 @@ static void unknown_buffers(void)
 
 START_TEST(unknown)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     unknown_buffers();
     subscribe(test_log_cb, &log);
@@ -91,9 +91,7 @@ static void lent_cb(struct loop *of, const struct loop_result *result, void *arg
         ck_assert_ptr_null(loop_buffer_data(of, result->buffer, &size));
         ck_assert_uint_eq(test_stats(of).buffers_lent, 0);
         break;
-    case 1: /* kept */
-        ck_assert_int_eq(loop_buffer_keep(of, result->buffer), 0);
-        break;
+    case 1: /* kept */ ck_assert_int_eq(loop_buffer_keep(of, result->buffer), 0); break;
     case 2: /* kept and given back in the same callback */
         ck_assert_int_eq(loop_buffer_keep(of, result->buffer), 0);
         ck_assert_int_eq(loop_buffer_return(of, result->buffer), 0);
@@ -105,7 +103,7 @@ static void lent_cb(struct loop *of, const struct loop_result *result, void *arg
 /* Goal: a lent buffer can be given back early, kept, or both, and then is out or not. Method: each way (_i). */
 START_TEST(keep_and_return)
 {
-    struct kept kept = { .how = (uint32_t)_i };
+    struct kept kept = {.how = (uint32_t)_i};
     size_t      size = 0;
 
     subscribe(lent_cb, &kept);
@@ -140,10 +138,11 @@ static void hoard_cb(struct loop *of, const struct loop_result *result, void *ar
     hoard->buffers[hoard->kept++] = result->buffer;
 }
 
-/* Goal: what is kept keeps its content and its name while others come and go. Method: three of four kept, then a lot of traffic. */
+/* Goal: what is kept keeps its content and its name while others come and go. Method: three of four kept, then a lot of
+ * traffic. */
 START_TEST(content_stays)
 {
-    struct hoard hoard = { 0 };
+    struct hoard hoard = {0};
     char         block[BUFFER_SIZE];
 
     subscribe(hoard_cb, &hoard);
@@ -174,7 +173,7 @@ END_TEST
 /* Goal: kept buffers at loop_destroy are no leak. */
 START_TEST(kept_at_destroy)
 {
-    struct hoard hoard = { 0 };
+    struct hoard hoard = {0};
 
     subscribe(hoard_cb, &hoard);
     test_write(pair[1], "x", 1);
@@ -186,12 +185,12 @@ END_TEST
 
 /* ---- release */
 
-/* Goal: terms.release takes a lent or kept buffer and gives it back after the final callback. Method: echo each piece from its own buffer;
- * 500 of them through four buffers, one send at a time. */
+/* Goal: terms.release takes a lent or kept buffer and gives it back after the final callback. Method: echo each piece
+ * from its own buffer; 500 of them through four buffers, one send at a time. */
 struct echo {
-    int             fd;
-    uint32_t        sent, received;
-    bool            ended, keep_first;
+    int      fd;
+    uint32_t sent, received;
+    bool     ended, keep_first;
     struct piece {
         loop_buffer buffer;
         void       *data;
@@ -207,7 +206,8 @@ static void echo_sent(struct loop *of, const struct loop_result *result, void *a
     struct echo *echo = arg;
 
     ck_assert_int_eq(result->res, echo->queue[echo->head % BUFFERS].size);
-    ck_assert_ptr_nonnull(loop_buffer_data(of, echo->queue[echo->head % BUFFERS].buffer, NULL)); /* still out in the final callback */
+    ck_assert_ptr_nonnull(
+        loop_buffer_data(of, echo->queue[echo->head % BUFFERS].buffer, NULL)); /* still out in the final callback */
     echo->sent += (uint32_t)result->res;
     echo->head++;
     echo_next(of, echo);
@@ -219,7 +219,8 @@ static void echo_next(struct loop *of, struct echo *echo)
 
     if (echo->head == echo->tail)
         return;
-    ck_assert_int_gt(loop_send(of, echo->fd, piece->data, (size_t)piece->size, 0, echo_sent, echo, LOOP_TERMS(.release = piece->buffer)),
+    ck_assert_int_gt(loop_send(of, echo->fd, piece->data, (size_t)piece->size, 0, echo_sent, echo,
+                               LOOP_TERMS(.release = piece->buffer)),
                      0);
     ck_assert_int_eq(loop_buffer_return(of, piece->buffer), -EINVAL); /* it is taken */
 }
@@ -235,7 +236,8 @@ static void echo_received(struct loop *of, const struct loop_result *result, voi
     }
     echo->received += (uint32_t)result->res;
     ck_assert_uint_lt(echo->tail - echo->head, BUFFERS);
-    echo->queue[echo->tail % BUFFERS] = (struct piece){ .buffer = result->buffer, .data = result->data, .size = result->res };
+    echo->queue[echo->tail % BUFFERS] =
+        (struct piece){.buffer = result->buffer, .data = result->data, .size = result->res};
     if (echo->tail++ == echo->head)
         echo_next(of, echo); /* a lent one */
     else
@@ -245,7 +247,7 @@ static void echo_received(struct loop *of, const struct loop_result *result, voi
 START_TEST(echo_by_release)
 {
     enum { BYTES = 100000 };
-    struct echo echo = { .fd = pair[0] };
+    struct echo echo = {.fd = pair[0]};
     char       *sent = malloc(BYTES), *got = malloc(BYTES);
     uint32_t    out = 0, in = 0;
 
@@ -282,9 +284,7 @@ static void release_cb(struct loop *of, const struct loop_result *result, void *
         return;
     kept->count++;
     switch (kept->how) {
-    case 0:
-        ck_assert_int_gt(loop_nop(of, NULL, NULL, LOOP_TERMS(.release = result->buffer)), 0);
-        break;
+    case 0: ck_assert_int_gt(loop_nop(of, NULL, NULL, LOOP_TERMS(.release = result->buffer)), 0); break;
     case 1:
         ck_assert_int_gt(loop_recv(of, 3999, bytes, 1, 0, NULL, NULL, LOOP_TERMS(.release = result->buffer)), 0);
         break;
@@ -334,7 +334,7 @@ static void release_cb(struct loop *of, const struct loop_result *result, void *
 
 START_TEST(release)
 {
-    struct kept kept = { .how = (uint32_t)_i };
+    struct kept kept = {.how = (uint32_t)_i};
 
     subscribe(release_cb, &kept);
     for (uint32_t i = 1; i <= 2 * BUFFERS; i++) { /* more often than there are buffers */
@@ -353,11 +353,12 @@ START_TEST(release)
 }
 END_TEST
 
-/* Goal: the default group is made at first use, of the memory of the allocator. Method: bytes before and after the first subscription. */
+/* Goal: the default group is made at first use, of the memory of the allocator. Method: bytes before and after the
+ * first subscription. */
 START_TEST(made_at_first_use)
 {
-    struct test_log log = { 0 };
-    struct loop    *large = test_loop_new(&(struct loop_options){ .buffer_size = 16384, .buffer_count = 256 });
+    struct test_log log = {0};
+    struct loop    *large = test_loop_new(&(struct loop_options){.buffer_size = 16384, .buffer_count = 256});
     uint64_t        before = test_memory.bytes;
     loop_id         id;
 

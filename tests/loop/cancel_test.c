@@ -8,7 +8,7 @@ static int          pair[2];
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 64 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
     test_socketpair(pair);
 }
 
@@ -22,7 +22,7 @@ static void teardown(void)
 /* Goal: what names no operation is -ENOENT. Method: nothing, errors, garbage. */
 START_TEST(unknown_ids)
 {
-    static const loop_id ids[] = { 0, -1, -EINVAL, INT64_MIN, INT64_MAX, 1, 2, 3, 5, 6, (loop_id)1 << 40 };
+    static const loop_id ids[] = {0, -1, -EINVAL, INT64_MIN, INT64_MAX, 1, 2, 3, 5, 6, (loop_id)1 << 40};
 
     for (size_t i = 0; i < TEST_COUNT(ids); i++)
         ck_assert_int_eq(loop_cancel(loop, ids[i]), -ENOENT);
@@ -33,11 +33,11 @@ START_TEST(unknown_ids)
 }
 END_TEST
 
-/* Goal: a pending operation ends with -ECANCELED, once, not inside the call, and twice asking is once. Method: a silent recv, cancelled
- * after _i turns: 0 is before it was ever submitted. */
+/* Goal: a pending operation ends with -ECANCELED, once, not inside the call, and twice asking is once. Method: a silent
+ * recv, cancelled after _i turns: 0 is before it was ever submitted. */
 START_TEST(pending)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     char            byte;
     loop_id         id = loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log, NULL);
 
@@ -55,10 +55,11 @@ START_TEST(pending)
 }
 END_TEST
 
-/* Goal: an operation that has ended is -ENOENT, and its id does not hit a successor in the same slot. Method: nops, then a recv. */
+/* Goal: an operation that has ended is -ENOENT, and its id does not hit a successor in the same slot. Method: nops,
+ * then a recv. */
 START_TEST(ended)
 {
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     char            byte;
     loop_id         id = loop_nop(loop, test_log_cb, &log[0], NULL), next;
 
@@ -74,10 +75,11 @@ START_TEST(ended)
 }
 END_TEST
 
-/* Goal: cancelled too late, an operation ends with its real result. Method: data is there, or a nop; cancel before the turn that submits. */
+/* Goal: cancelled too late, an operation ends with its real result. Method: data is there, or a nop; cancel before the
+ * turn that submits. */
 START_TEST(too_late_or_not)
 {
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     char            byte = 0;
     loop_id         recv_id, nop_id;
 
@@ -130,8 +132,8 @@ START_TEST(one_of_many)
 }
 END_TEST
 
-/* Goal: a final callback may cancel others, those with results already in the CQ included. Method: ten recvs become ready together; the
- * first callback cancels all the rest. */
+/* Goal: a final callback may cancel others, those with results already in the CQ included. Method: ten recvs become
+ * ready together; the first callback cancels all the rest. */
 struct massacre {
     loop_id  ids[10];
     uint32_t count, cancelled;
@@ -151,7 +153,7 @@ static void massacre_cb(struct loop *of, const struct loop_result *result, void 
 
 START_TEST(from_another_callback)
 {
-    struct massacre massacre = { 0 };
+    struct massacre massacre = {0};
     char            bytes[10], rest[10];
 
     for (size_t i = 0; i < 10; i++)
@@ -165,7 +167,8 @@ START_TEST(from_another_callback)
 }
 END_TEST
 
-/* Goal: a multishot may be cancelled from inside its own callback; it still ends once. Method: cancel at the first piece, more pieces there. */
+/* Goal: a multishot may be cancelled from inside its own callback; it still ends once. Method: cancel at the first
+ * piece, more pieces there. */
 static void self_cancel(struct loop *of, const struct loop_result *result, void *arg)
 {
     struct test_log *log = arg;
@@ -179,7 +182,7 @@ static void self_cancel(struct loop *of, const struct loop_result *result, void 
 
 START_TEST(multishot_from_inside)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     if (_i == 0)
         test_write(pair[1], "first", 5);
@@ -196,8 +199,8 @@ START_TEST(multishot_from_inside)
 }
 END_TEST
 
-/* Goal: no connection is lost between accept and cancel. Method: connect and cancel in every order; count what was delivered and what is
- * still in the backlog. */
+/* Goal: no connection is lost between accept and cancel. Method: connect and cancel in every order; count what was
+ * delivered and what is still in the backlog. */
 static void take_fd(struct loop *of, const struct loop_result *result, void *arg)
 {
     (void)of;
@@ -245,12 +248,13 @@ START_TEST(descriptor_despite_cancel)
 }
 END_TEST
 
-/* Goal: every kind of long operation can be cancelled. Method: accept, connect with a full backlog, send into a full socket. */
+/* Goal: every kind of long operation can be cancelled. Method: accept, connect with a full backlog, send into a full
+ * socket. */
 START_TEST(kinds)
 {
     uint16_t           port;
     int                listener = test_tcp_listener(&port, 16);
-    struct test_log    log[3] = { 0 };
+    struct test_log    log[3] = {0};
     char              *bytes = calloc(1, 8 << 20);
     struct sockaddr_in address;
     socklen_t          size = sizeof(address);
@@ -258,7 +262,8 @@ START_TEST(kinds)
 
     id[0] = loop_accept(loop, listener, (struct sockaddr *)&address, &size, 0, test_log_cb, &log[0], NULL);
     id[1] = loop_send(loop, pair[0], bytes, 8 << 20, 0, test_log_cb, &log[1], NULL);
-    id[2] = loop_recv(loop, pair[0], bytes, 5, MSG_WAITALL, test_log_cb, &log[2], LOOP_TERMS(.timeout_ns = LOOP_SECOND * 100));
+    id[2] = loop_recv(loop, pair[0], bytes, 5, MSG_WAITALL, test_log_cb, &log[2],
+                      LOOP_TERMS(.timeout_ns = LOOP_SECOND * 100));
     test_write(pair[1], "abc", 3);
     test_turns(loop, 3);
     for (int i = 0; i < 3; i++)
@@ -274,7 +279,8 @@ START_TEST(kinds)
 }
 END_TEST
 
-/* Goal: a cancel among more SQEs than the SQ holds works. Method: an SQ of 8 full of nops, all recvs cancelled from a callback. */
+/* Goal: a cancel among more SQEs than the SQ holds works. Method: an SQ of 8 full of nops, all recvs cancelled from a
+ * callback. */
 struct crowd {
     loop_id  ids[100];
     uint32_t ended;
@@ -300,8 +306,8 @@ static void crowd_cancel(struct loop *of, const struct loop_result *result, void
 
 START_TEST(with_a_full_queue)
 {
-    struct loop *small = test_loop_new(&(struct loop_options){ .sq_entries = 8 });
-    struct crowd crowd = { 0 };
+    struct loop *small = test_loop_new(&(struct loop_options){.sq_entries = 8});
+    struct crowd crowd = {0};
     char         byte;
 
     for (size_t i = 0; i < TEST_COUNT(crowd.ids); i++)

@@ -8,7 +8,7 @@ static int          pair[2];
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 16 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 16});
     test_socketpair(pair);
 }
 
@@ -38,11 +38,12 @@ static loop_id chain_failure(struct test_log *log)
     return loop_recv(loop, 3999, &byte, 1, 0, test_log_cb, log, NULL);
 }
 
-/* Goal: a chain runs in order. Method: recv of what the send before it sent, then a shutdown; before the first run and later. */
+/* Goal: a chain runs in order. Method: recv of what the send before it sent, then a shutdown; before the first run and
+ * later. */
 START_TEST(whole)
 {
     for (int round = 0; round < 2; round++) {
-        struct test_log log[4] = { 0 };
+        struct test_log log[4] = {0};
         char            text[8] = "";
 
         ck_assert_int_eq(loop_chain_begin(loop, 4, 0), 0);
@@ -63,7 +64,7 @@ END_TEST
 /* Goal: each waits for the one before, across a wait. Method: a recv that is silent at first, a send behind it. */
 START_TEST(waits)
 {
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     char            byte;
 
     ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
@@ -84,7 +85,7 @@ END_TEST
 /* Goal: a failure cancels the rest of a soft chain, and nothing of a hard one. Method: the second of four fails. */
 START_TEST(failure)
 {
-    struct test_log log[5] = { 0 };
+    struct test_log log[5] = {0};
 
     ck_assert_int_eq(loop_chain_begin(loop, 4, _i == 0 ? 0 : LOOP_CHAIN_HARD), 0);
     ck_assert_int_gt(chain_nop(&log[0]), 0);
@@ -105,7 +106,7 @@ END_TEST
 /* Goal: two chains one behind the other are two. Method: the first fails, the second must not care. */
 START_TEST(two_chains)
 {
-    struct test_log log[4] = { 0 };
+    struct test_log log[4] = {0};
 
     ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
     ck_assert_int_gt(chain_failure(&log[0]), 0);
@@ -123,12 +124,12 @@ START_TEST(two_chains)
 }
 END_TEST
 
-/* Goal: if one fails to start nothing of the chain happens, and the first error is told. Method: a bad descriptor at each place; the loop
- * and a next chain work afterwards. */
+/* Goal: if one fails to start nothing of the chain happens, and the first error is told. Method: a bad descriptor at
+ * each place; the loop and a next chain work afterwards. */
 START_TEST(dropped_whole)
 {
     for (int bad = 0; bad < 3; bad++) {
-        struct test_log log[2] = { 0 };
+        struct test_log log[2] = {0};
         uint64_t        started;
 
         ck_assert_int_eq(loop_chain_begin(loop, 3, 0), 0);
@@ -176,7 +177,7 @@ END_TEST
 /* Goal: the errors of begin and end. */
 START_TEST(misuse)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     ck_assert_int_eq(loop_chain_end(loop), -EINVAL);
     ck_assert_int_eq(loop_chain_begin(loop, 9, 0), -E2BIG);
@@ -237,10 +238,11 @@ START_TEST(refused_inside)
 }
 END_TEST
 
-/* Goal: LOOP_UNCHAINED stays out of the chain. Method: it lives on when the chain is dropped, and is not cancelled when it fails. */
+/* Goal: LOOP_UNCHAINED stays out of the chain. Method: it lives on when the chain is dropped, and is not cancelled when
+ * it fails. */
 START_TEST(unchained)
 {
-    struct test_log log[5] = { 0 };
+    struct test_log log[5] = {0};
 
     ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
     ck_assert_int_gt(loop_nop(loop, no_callback, NULL, NULL), 0);
@@ -264,16 +266,19 @@ START_TEST(unchained)
 }
 END_TEST
 
-/* Goal: a deadline inside a chain ends its operation, and the rest as any failure does. Method: a silent recv in soft and hard chains. */
+/* Goal: a deadline inside a chain ends its operation, and the rest as any failure does. Method: a silent recv in soft
+ * and hard chains. */
 START_TEST(deadline)
 {
-    struct test_log log[3] = { 0 };
+    struct test_log log[3] = {0};
     char            byte;
     uint64_t        begin = test_clock();
 
     ck_assert_int_eq(loop_chain_begin(loop, 3, _i == 0 ? 0 : LOOP_CHAIN_HARD), 0);
     ck_assert_int_gt(loop_nop(loop, test_log_cb, &log[0], LOOP_TERMS(.timeout_ns = 3600 * LOOP_SECOND)), 0);
-    ck_assert_int_gt(loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log[1], LOOP_TERMS(.timeout_ns = 20 * LOOP_MILLISECOND)), 0);
+    ck_assert_int_gt(
+        loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log[1], LOOP_TERMS(.timeout_ns = 20 * LOOP_MILLISECOND)),
+        0);
     ck_assert_int_gt(chain_nop(&log[2]), 0);
     ck_assert_int_eq(loop_chain_end(loop), 0);
     test_run(loop);
@@ -287,10 +292,11 @@ START_TEST(deadline)
 }
 END_TEST
 
-/* Goal: operations with deadlines fill a chain of the greatest size. Method: SQ/2 nops with a deadline each: SQ SQEs. */
+/* Goal: operations with deadlines fill a chain of the greatest size. Method: SQ/2 nops with a deadline each: SQ SQEs.
+ */
 START_TEST(greatest_with_deadlines)
 {
-    struct test_log log[8] = { 0 };
+    struct test_log log[8] = {0};
 
     ck_assert_int_gt(loop_nop(loop, NULL, NULL, NULL), 0); /* and some of the SQ is taken */
     ck_assert_int_eq(loop_chain_begin(loop, 8, 0), 0);
@@ -303,8 +309,8 @@ START_TEST(greatest_with_deadlines)
 }
 END_TEST
 
-/* Goal: a chain is never torn by a full SQ. Method: _i other SQEs before it, before the first run or in a callback; the second fails, so a
- * torn chain would let the rest run. */
+/* Goal: a chain is never torn by a full SQ. Method: _i other SQEs before it, before the first run or in a callback; the
+ * second fails, so a torn chain would let the rest run. */
 struct tear {
     struct test_log log[8];
     int             before;
@@ -348,10 +354,11 @@ START_TEST(not_torn)
 }
 END_TEST
 
-/* Goal: an operation of a chain can be cancelled, which ends the rest. Method: cancel the silent recv at its head, before or after a turn. */
+/* Goal: an operation of a chain can be cancelled, which ends the rest. Method: cancel the silent recv at its head,
+ * before or after a turn. */
 START_TEST(cancel_inside)
 {
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     char            byte;
     loop_id         id;
 
@@ -420,7 +427,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, not_torn, 0, 16);
     tcase_add_loop_test(tcase, cancel_inside, 0, 2);
 
-    tcase = test_case(suite, "open"); /* without a loop in the parent: valgrind does not see that rings are not inherited */
+    tcase =
+        test_case(suite, "open"); /* without a loop in the parent: valgrind does not see that rings are not inherited */
     tcase_add_loop_test(tcase, left_open_aborts, 0, 2);
     return suite;
 }

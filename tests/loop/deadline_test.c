@@ -8,7 +8,7 @@ static int          pair[2];
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 64 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
     test_socketpair(pair);
 }
 
@@ -19,7 +19,7 @@ static void teardown(void)
     test_close(pair[1]);
 }
 
-static const uint32_t flags[2] = { 0, LOOP_LINKED_TIMEOUT };
+static const uint32_t flags[2] = {0, LOOP_LINKED_TIMEOUT};
 enum { BOTH = 2 };
 
 static void log_is_timed_out(const struct test_log *log, int32_t res)
@@ -29,12 +29,12 @@ static void log_is_timed_out(const struct test_log *log, int32_t res)
     ck_assert_msg(log->last.flags & LOOP_TIMED_OUT, "flags are %#x", log->last.flags);
 }
 
-/* Goal: a deadline ends the operation with -ETIMEDOUT and the flag, never early. Method: a silent recv; in the second round started when
- * the loop has run before. */
+/* Goal: a deadline ends the operation with -ETIMEDOUT and the flag, never early. Method: a silent recv; in the second
+ * round started when the loop has run before. */
 START_TEST(expires)
 {
     for (int round = 0; round < 2; round++) {
-        struct test_log log = { 0 };
+        struct test_log log = {0};
         char            byte;
         uint64_t        begin = loop_now(loop);
 
@@ -52,20 +52,23 @@ START_TEST(expires)
 }
 END_TEST
 
-/* Goal: a deadline that is not reached changes nothing. Method: data that is there, data that comes, a nop; times up to the greatest. */
+/* Goal: a deadline that is not reached changes nothing. Method: data that is there, data that comes, a nop; times up to
+ * the greatest. */
 START_TEST(does_not_expire)
 {
-    static const uint64_t timeouts[] = { 3600 * LOOP_SECOND, 10 * 365 * 86400 * LOOP_SECOND, INT64_MAX, UINT64_MAX - 1, UINT64_MAX };
+    static const uint64_t timeouts[] = {3600 * LOOP_SECOND, 10 * 365 * 86400 * LOOP_SECOND, INT64_MAX, UINT64_MAX - 1,
+                                        UINT64_MAX};
 
     for (size_t i = 0; i < TEST_COUNT(timeouts); i++) {
-        struct test_log log[3] = { 0 };
+        struct test_log log[3] = {0};
         char            bytes[2];
 
         test_write(pair[1], "x", 1);
         ck_assert_int_gt(loop_recv(loop, pair[0], &bytes[0], 1, 0, test_log_cb, &log[0],
                                    LOOP_TERMS(.timeout_ns = timeouts[i], .flags = flags[_i])),
                          0);
-        ck_assert_int_gt(loop_nop(loop, test_log_cb, &log[1], LOOP_TERMS(.timeout_ns = timeouts[i], .flags = flags[_i])), 0);
+        ck_assert_int_gt(
+            loop_nop(loop, test_log_cb, &log[1], LOOP_TERMS(.timeout_ns = timeouts[i], .flags = flags[_i])), 0);
         test_run(loop);
         ck_assert_int_gt(loop_recv(loop, pair[0], &bytes[1], 1, 0, test_log_cb, &log[2],
                                    LOOP_TERMS(.timeout_ns = timeouts[i], .flags = flags[_i])),
@@ -87,7 +90,7 @@ END_TEST
 /* Goal: ended by the user, an operation with a deadline has not timed out. Method: cancel it. */
 START_TEST(cancelled_first)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     char            byte;
     loop_id         id = loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log,
                                    LOOP_TERMS(.timeout_ns = 3600 * LOOP_SECOND, .flags = flags[_i]));
@@ -100,11 +103,12 @@ START_TEST(cancelled_first)
 }
 END_TEST
 
-/* Goal: what was done until the deadline is reported, with the flag. Method: a send into a socket nobody reads, and a MSG_WAITALL recv. */
+/* Goal: what was done until the deadline is reported, with the flag. Method: a send into a socket nobody reads, and a
+ * MSG_WAITALL recv. */
 START_TEST(partial_counts)
 {
     enum { BYTES = 8 << 20 };
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     char           *bytes = calloc(1, BYTES), text[8];
     int             other[2];
 
@@ -134,7 +138,7 @@ START_TEST(connect_to_a_full_backlog)
     uint16_t           port;
     int                listener = test_tcp_listener(&port, 0), fillers[8], fd;
     struct sockaddr_in address = test_localhost(port);
-    struct test_log    log = { 0 };
+    struct test_log    log = {0};
 
     for (size_t i = 0; i < TEST_COUNT(fillers); i++) {
         fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -154,10 +158,11 @@ START_TEST(connect_to_a_full_backlog)
 }
 END_TEST
 
-/* Goal: the deadline of a multishot covers the whole subscription. Method: pieces come before it; cut off all the same. */
+/* Goal: the deadline of a multishot covers the whole subscription. Method: pieces come before it; cut off all the same.
+ */
 START_TEST(multishot)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     ck_assert_int_gt(loop_recv_multishot(loop, pair[0], 0, 0, test_log_cb, &log,
                                          LOOP_TERMS(.timeout_ns = 100 * LOOP_MILLISECOND, .flags = flags[_i])),
@@ -169,7 +174,7 @@ START_TEST(multishot)
     ck_assert_uint_ne(log.last.flags & LOOP_TIMED_OUT, 0);
     ck_assert_uint_le(log.bytes, 3);
     if (log.count == 1)
-        test_read(pair[0], (char[3]){ 0 }, 3); /* a very slow machine */
+        test_read(pair[0], (char[3]){0}, 3); /* a very slow machine */
 }
 END_TEST
 
@@ -190,7 +195,7 @@ static void many_cb(struct loop *of, const struct loop_result *result, void *arg
 
 START_TEST(many_deadlines)
 {
-    struct many many = { 0 };
+    struct many many = {0};
     char        byte;
 
     for (uint64_t i = 0; i < 500; i++)
@@ -203,13 +208,14 @@ START_TEST(many_deadlines)
 }
 END_TEST
 
-/* Goal: result and deadline at the same time give one callback with one of both. Method: data written right at the deadline. */
+/* Goal: result and deadline at the same time give one callback with one of both. Method: data written right at the
+ * deadline. */
 START_TEST(race)
 {
     uint32_t received = 0;
 
     for (int i = 0; i < 100; i++) {
-        struct test_log log = { 0 };
+        struct test_log log = {0};
         char            byte;
 
         ck_assert_int_gt(loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log,
@@ -220,8 +226,8 @@ START_TEST(race)
         test_write(pair[1], "x", 1);
         test_run(loop);
         ck_assert_uint_eq(log.count, 1);
-        ck_assert_msg(log.last.res == 1 || (log.last.res == -ETIMEDOUT && (log.last.flags & LOOP_TIMED_OUT)), "res %d, flags %#x",
-                      log.last.res, log.last.flags);
+        ck_assert_msg(log.last.res == 1 || (log.last.res == -ETIMEDOUT && (log.last.flags & LOOP_TIMED_OUT)),
+                      "res %d, flags %#x", log.last.res, log.last.flags);
         if (log.last.res == 1)
             received++;
         else
@@ -232,10 +238,11 @@ START_TEST(race)
 }
 END_TEST
 
-/* Goal: the successor of an operation does not inherit its deadline. Method: a recv that ends, then one without a deadline in its slot. */
+/* Goal: the successor of an operation does not inherit its deadline. Method: a recv that ends, then one without a
+ * deadline in its slot. */
 START_TEST(not_inherited)
 {
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     char            byte;
 
     test_write(pair[1], "x", 1);

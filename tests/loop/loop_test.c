@@ -12,16 +12,16 @@ enum { MANY = 20 };
 /* Goal: NULL and all-zero options mean the documented defaults. Method: features of such loops. */
 START_TEST(defaults)
 {
-    const struct loop_options   zero = { 0 };
+    const struct loop_options   zero = {0};
     const struct loop_features *features;
     struct loop                *loop, *with_realloc = NULL;
 
     ck_assert_int_eq(loop_create(&with_realloc, NULL), 0);
-    ck_assert_uint_eq(loop_features(with_realloc)->sq_entries, 256);
+    ck_assert_uint_eq(loop_features_get(with_realloc)->sq_entries, 256);
     ck_assert_int_eq(loop_destroy(with_realloc), 0);
 
     loop = test_loop_new(&zero);
-    features = loop_features(loop);
+    features = loop_features_get(loop);
     ck_assert_uint_eq(features->sq_entries, 256);
     ck_assert_uint_eq(features->cq_entries, 16 * 256);
     ck_assert_uint_ge(features->opcode_last, IORING_OP_SENDMSG_ZC);
@@ -31,7 +31,7 @@ START_TEST(defaults)
     ck_assert_int_eq(features->min_wait, (features->kernel_features & IORING_FEAT_MIN_TIMEOUT) != 0);
     ck_assert(!loop_alive(loop));
     test_turns(loop, 1);
-    ck_assert(loop_features(loop)->registered_ring);
+    ck_assert(loop_features_get(loop)->registered_ring);
     test_loop_free(loop);
 }
 END_TEST
@@ -42,18 +42,18 @@ START_TEST(sizes)
     static const struct {
         uint32_t sq, cq, sq_got, cq_got;
     } table[] = {
-        { 8, 0, 8, 128 },        { 9, 0, 16, 256 },       { 64, 0, 64, 1024 },
-        { 100, 0, 128, 2048 },    { 64, 64, 64, 64 },      { 64, 100, 64, 128 },    { 8, 8, 8, 8 },
-        { 8192, 0, 8192, 65536 }, { 64, 65536, 64, 65536 },
+        {8, 0, 8, 128},     {9, 0, 16, 256}, {64, 0, 64, 1024},      {100, 0, 128, 2048},    {64, 64, 64, 64},
+        {64, 100, 64, 128}, {8, 8, 8, 8},    {8192, 0, 8192, 65536}, {64, 65536, 64, 65536},
     };
 
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
-        const struct loop_options   options = { .sq_entries = table[i].sq, .cq_entries = table[i].cq };
+        const struct loop_options   options = {.sq_entries = table[i].sq, .cq_entries = table[i].cq};
         struct loop                *loop = test_loop_new(&options);
-        const struct loop_features *features = loop_features(loop);
+        const struct loop_features *features = loop_features_get(loop);
 
         ck_assert_msg(features->sq_entries == table[i].sq_got && features->cq_entries == table[i].cq_got,
-                      "asked for %u/%u, got %u/%u", table[i].sq, table[i].cq, features->sq_entries, features->cq_entries);
+                      "asked for %u/%u, got %u/%u", table[i].sq, table[i].cq, features->sq_entries,
+                      features->cq_entries);
         test_loop_free(loop);
     }
 }
@@ -63,15 +63,9 @@ END_TEST
 START_TEST(bad_options)
 {
     static const struct loop_options table[] = {
-        { .sq_entries = 7 },
-        { .sq_entries = 32769 },
-        { .sq_entries = UINT32_MAX },
-        { .cq_entries = 65537 },
-        { .cq_entries = UINT32_MAX },
-        { .sq_entries = 64, .cq_entries = 32 },
-        { .buffer_count = 3 },
-        { .buffer_count = 65536 },
-        { .flags = 1 },
+        {.sq_entries = 7},     {.sq_entries = 32769},      {.sq_entries = UINT32_MAX},
+        {.cq_entries = 65537}, {.cq_entries = UINT32_MAX}, {.sq_entries = 64, .cq_entries = 32},
+        {.buffer_count = 3},   {.buffer_count = 65536},    {.flags = 1},
     };
 
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
@@ -115,7 +109,7 @@ static void count_timer(struct loop_timer *timer)
 
 START_TEST(fifty_small_loops)
 {
-    const struct loop_options options = { .sq_entries = 64, .buffer_count = 4, .buffer_size = 512 };
+    const struct loop_options options = {.sq_entries = 64, .buffer_count = 4, .buffer_size = 512};
     static struct loop       *loops[50];
     static struct test_log    logs[50];
     static struct loop_timer  timers[50];
@@ -145,7 +139,7 @@ END_TEST
 START_TEST(run_modes)
 {
     struct loop    *loop = test_loop_new(NULL);
-    struct test_log nop = { 0 }, recv_log = { 0 };
+    struct test_log nop = {0}, recv_log = {0};
     int             fds[2];
     char            byte;
 
@@ -177,8 +171,8 @@ END_TEST
 START_TEST(alive)
 {
     struct loop      *loop = test_loop_new(NULL);
-    struct test_log   log = { 0 }, background = { 0 };
-    struct loop_timer timer = { 0 };
+    struct test_log   log = {0}, background = {0};
+    struct loop_timer timer = {0};
     uint32_t          count = 0;
     int               fds[2];
     char              byte;
@@ -204,8 +198,8 @@ START_TEST(alive)
     loop_timer_stop(&timer);
     ck_assert(!loop_alive(loop));
 
-    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &background, LOOP_TERMS(.flags = LOOP_BACKGROUND)),
-                     0);
+    ck_assert_int_gt(
+        loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &background, LOOP_TERMS(.flags = LOOP_BACKGROUND)), 0);
     ck_assert(!loop_alive(loop));
     ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
     ck_assert_uint_eq(background.count, 0);
@@ -220,7 +214,8 @@ START_TEST(alive)
 }
 END_TEST
 
-/* Goal: one turn goes completions, posts, due timers. Method: note the order in which one of each comes in the first turn. */
+/* Goal: one turn goes completions, posts, due timers. Method: note the order in which one of each comes in the first
+ * turn. */
 struct order {
     char     text[16];
     uint32_t length;
@@ -253,8 +248,8 @@ static void order_timer(struct loop_timer *timer)
 START_TEST(order_of_a_turn)
 {
     struct loop      *loop = test_loop_new(NULL);
-    struct order      order = { 0 };
-    struct loop_timer timer = { .data = &order };
+    struct order      order = {0};
+    struct loop_timer timer = {.data = &order};
 
     ck_assert_int_eq(loop_timer_start(loop, &timer, 0, 0, order_timer), 0);
     ck_assert_int_eq(loop_post(loop, order_post, &order), 0);
@@ -266,7 +261,8 @@ START_TEST(order_of_a_turn)
 }
 END_TEST
 
-/* Goal: the cached time stands still within a turn, but for loop_update_time. Method: two reads with a sleep between. */
+/* Goal: the cached time stands still within a turn, but for loop_update_time. Method: two reads with a sleep between.
+ */
 static void time_cb(struct loop *loop, const struct loop_result *result, void *arg)
 {
     uint64_t now = loop_now(loop);
@@ -298,9 +294,9 @@ END_TEST
 START_TEST(dispatch)
 {
     struct loop      *loop = test_loop_new(NULL);
-    struct test_log   log = { 0 };
+    struct test_log   log = {0};
     uint32_t          others = 0;
-    struct loop_timer timer = { .data = &others };
+    struct loop_timer timer = {.data = &others};
     uint64_t          begin;
 
     ck_assert_int_eq(loop_dispatch(loop, 0), 0);
@@ -319,7 +315,8 @@ START_TEST(dispatch)
 }
 END_TEST
 
-/* Goal: loop_submit says how many SQEs went, and refuses where it can't. Method: before the first run, in a chain, in a callback. */
+/* Goal: loop_submit says how many SQEs went, and refuses where it can't. Method: before the first run, in a chain, in a
+ * callback. */
 static void submit_cb(struct loop *loop, const struct loop_result *result, void *arg)
 {
     struct test_log *log = arg;
@@ -337,7 +334,7 @@ static void submit_cb(struct loop *loop, const struct loop_result *result, void 
 START_TEST(submit)
 {
     struct loop    *loop = test_loop_new(NULL);
-    struct test_log logs[3] = { 0 };
+    struct test_log logs[3] = {0};
 
     ck_assert_int_gt(loop_nop(loop, submit_cb, logs, NULL), 0);
     ck_assert_int_eq(loop_submit(loop), -EAGAIN);
@@ -404,7 +401,7 @@ START_TEST(reentering_is_refused)
 {
     struct loop         *loop = test_loop_new(NULL);
     uint32_t             count = 0, received = 0;
-    struct reenter_timer timer = { .loop = loop, .count = &count };
+    struct reenter_timer timer = {.loop = loop, .count = &count};
     struct io_uring_sqe  sqe;
     int                  fds[2];
     char                 byte;
@@ -442,11 +439,12 @@ static void stop_op(struct loop *loop, const struct loop_result *result, void *a
     loop_stop(loop);
 }
 
-/* Goal: stop ends the run after the turn in progress, once, and the loop runs on later. Method: a nop that stops, beside a recv. */
+/* Goal: stop ends the run after the turn in progress, once, and the loop runs on later. Method: a nop that stops,
+ * beside a recv. */
 START_TEST(stop_from_a_callback)
 {
     struct loop    *loop = test_loop_new(NULL);
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     uint32_t        calls = 0;
     int             fds[2];
     char            byte;
@@ -467,11 +465,12 @@ START_TEST(stop_from_a_callback)
 }
 END_TEST
 
-/* Goal: a stop before the run makes that run, and only that, return at once. Method: stop, then run twice with a recv that is ready. */
+/* Goal: a stop before the run makes that run, and only that, return at once. Method: stop, then run twice with a recv
+ * that is ready. */
 START_TEST(stop_before_the_run)
 {
     struct loop    *loop = test_loop_new(NULL);
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     int             fds[2];
     char            byte;
 
@@ -503,7 +502,7 @@ static void *stop_thread(void *arg)
 START_TEST(stop_from_a_thread)
 {
     struct loop    *loop = test_loop_new(NULL);
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     pthread_t       thread;
     int             fds[2];
     char            byte;
@@ -559,18 +558,18 @@ static void at_most_once(struct loop *loop, void *arg)
     ck_assert_uint_eq(++*(uint32_t *)arg, 1);
 }
 
-/* Goal: destroy ends all there is: one final -ECANCELED for each operation, one close callback for each object, none for timers. Method:
- * everything pending at once, with (_i = 1) and without (_i = 0) a run before. */
+/* Goal: destroy ends all there is: one final -ECANCELED for each operation, one close callback for each object, none
+ * for timers. Method: everything pending at once, with (_i = 1) and without (_i = 0) a run before. */
 START_TEST(destroy_with_all_pending)
 {
     struct loop         *loop = test_loop_new(NULL);
-    struct test_log      recvs[MANY] = { 0 }, deadline = { 0 }, linked = { 0 }, multishot = { 0 }, accepts = { 0 };
-    struct test_log      accept_log = { 0 }, background = { 0 };
+    struct test_log      recvs[MANY] = {0}, deadline = {0}, linked = {0}, multishot = {0}, accepts = {0};
+    struct test_log      accept_log = {0}, background = {0};
     char                 bytes[MANY], byte[3];
     uint32_t             closed = 0, posted = 0;
-    struct loop_timer    timer = { 0 };
-    struct loop_listener listener = { .data = &closed };
-    struct loop_stream   stream = { .data = &closed };
+    struct loop_timer    timer = {0};
+    struct loop_listener listener = {.data = &closed};
+    struct loop_stream   stream = {.data = &closed};
     struct loop_address  address;
     uint16_t             port;
     int                  fds[2], other[2], tcp = test_tcp_listener(&port, 4);
@@ -579,21 +578,24 @@ START_TEST(destroy_with_all_pending)
     test_socketpair(other);
     for (int i = 0; i < MANY; i++)
         ck_assert_int_gt(loop_recv(loop, fds[0], &bytes[i], 1, 0, test_log_cb, &recvs[i], NULL), 0);
-    ck_assert_int_gt(loop_recv(loop, fds[1], &byte[0], 1, 0, test_log_cb, &deadline, LOOP_TERMS(.timeout_ns = LOOP_SECOND * 3600)), 0);
+    ck_assert_int_gt(
+        loop_recv(loop, fds[1], &byte[0], 1, 0, test_log_cb, &deadline, LOOP_TERMS(.timeout_ns = LOOP_SECOND * 3600)),
+        0);
     ck_assert_int_gt(loop_recv(loop, fds[1], &byte[1], 1, 0, test_log_cb, &linked,
                                LOOP_TERMS(.timeout_ns = LOOP_SECOND * 3600, .flags = LOOP_LINKED_TIMEOUT)),
                      0);
-    ck_assert_int_gt(loop_recv(loop, fds[1], &byte[2], 1, 0, test_log_cb, &background, LOOP_TERMS(.flags = LOOP_BACKGROUND)), 0);
+    ck_assert_int_gt(
+        loop_recv(loop, fds[1], &byte[2], 1, 0, test_log_cb, &background, LOOP_TERMS(.flags = LOOP_BACKGROUND)), 0);
     ck_assert_int_gt(loop_recv_multishot(loop, other[0], LOOP_GROUP_DEFAULT, 0, test_log_cb, &multishot, NULL), 0);
     ck_assert_int_gt(loop_accept_multishot(loop, tcp, 0, test_log_cb, &accepts, NULL), 0);
     ck_assert_int_gt(loop_accept(loop, tcp, NULL, NULL, 0, test_log_cb, &accept_log, NULL), 0);
     ck_assert_int_eq(loop_timer_start(loop, &timer, LOOP_SECOND * 3600, LOOP_SECOND, never_timer), 0);
     ck_assert_int_eq(loop_address_parse(&address, "127.0.0.1", 0), 0);
     ck_assert_int_eq(loop_listener_start(loop, &listener, &address,
-                                         &(struct loop_listener_options){ .on_close = closed_listener }, accept_nothing),
+                                         &(struct loop_listener_options){.on_close = closed_listener}, accept_nothing),
                      0);
-    ck_assert_int_eq(loop_stream_open(loop, &stream, other[1], &(struct loop_stream_options){ .on_close = closed_stream }),
-                     0);
+    ck_assert_int_eq(
+        loop_stream_open(loop, &stream, other[1], &(struct loop_stream_options){.on_close = closed_stream}), 0);
     if (_i == 1)
         test_turns(loop, 3);
     ck_assert_int_eq(loop_post(loop, at_most_once, &posted), 0);
@@ -603,7 +605,8 @@ START_TEST(destroy_with_all_pending)
     test_log_is(&deadline, -ECANCELED);
     test_log_is(&linked, -ECANCELED);
     test_log_is(&background, -ECANCELED);
-    ck_assert_uint_eq(multishot.finals, 1); /* the stream at the other end closes at the same time: the end may come first */
+    ck_assert_uint_eq(multishot.finals,
+                      1); /* the stream at the other end closes at the same time: the end may come first */
     ck_assert_msg(multishot.last.res == -ECANCELED || multishot.last.res == 0, "res %d", multishot.last.res);
     test_log_is(&accepts, -ECANCELED);
     test_log_is(&accept_log, -ECANCELED);
@@ -616,8 +619,8 @@ START_TEST(destroy_with_all_pending)
 }
 END_TEST
 
-/* Goal: work still only queued, or completed and not yet called back, ends too. Method: more nops than the SQ holds, never run; or run
- * and stopped in the first callback. */
+/* Goal: work still only queued, or completed and not yet called back, ends too. Method: more nops than the SQ holds,
+ * never run; or run and stopped in the first callback. */
 static void nop_finished(struct loop *loop, const struct loop_result *result, void *arg)
 {
     (void)loop;
@@ -628,7 +631,7 @@ static void nop_finished(struct loop *loop, const struct loop_result *result, vo
 
 START_TEST(destroy_with_queued_operations)
 {
-    const struct loop_options options = { .sq_entries = 8 };
+    const struct loop_options options = {.sq_entries = 8};
     struct loop              *loop = test_loop_new(&options);
     uint32_t                  count = 0, stops = 0;
 
@@ -655,13 +658,13 @@ struct late {
 
 static void late_cb(struct loop *loop, const struct loop_result *result, void *arg)
 {
-    struct late               *late = arg;
-    const struct sockaddr_in   localhost = test_localhost(1);
-    struct loop_address        address;
-    char                       byte = 'x';
-    struct iovec               iov = { .iov_base = &byte, .iov_len = 1 };
-    const struct msghdr        msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-    struct io_uring_sqe        sqe;
+    struct late             *late = arg;
+    const struct sockaddr_in localhost = test_localhost(1);
+    struct loop_address      address;
+    char                     byte = 'x';
+    struct iovec             iov = {.iov_base = &byte, .iov_len = 1};
+    const struct msghdr      msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct io_uring_sqe      sqe;
 
     ck_assert_int_eq(result->res, -ECANCELED);
     late->calls++;
@@ -672,8 +675,9 @@ static void late_cb(struct loop *loop, const struct loop_result *result, void *a
     ck_assert_int_eq(loop_recv(loop, late->fd, &byte, 1, 0, late_cb, late, NULL), -ECANCELED);
     ck_assert_int_eq(loop_send(loop, late->fd, &byte, 1, 0, late_cb, late, NULL), -ECANCELED);
     ck_assert_int_eq(loop_sendmsg(loop, late->fd, &msg, 0, late_cb, late, NULL), -ECANCELED);
-    ck_assert_int_eq(loop_connect(loop, late->fd, (const struct sockaddr *)&localhost, sizeof(localhost), late_cb, late, NULL),
-                     -ECANCELED);
+    ck_assert_int_eq(
+        loop_connect(loop, late->fd, (const struct sockaddr *)&localhost, sizeof(localhost), late_cb, late, NULL),
+        -ECANCELED);
     ck_assert_int_eq(loop_accept(loop, late->fd, NULL, NULL, 0, late_cb, late, NULL), -ECANCELED);
     ck_assert_int_eq(loop_recv_multishot(loop, late->fd, 0, 0, late_cb, late, NULL), -ECANCELED);
     ck_assert_int_eq(loop_accept_multishot(loop, late->fd, 0, late_cb, late, NULL), -ECANCELED);
@@ -692,7 +696,7 @@ static void late_cb(struct loop *loop, const struct loop_result *result, void *a
 START_TEST(nothing_starts_during_destroy)
 {
     struct loop *loop = test_loop_new(NULL);
-    struct late  late = { 0 };
+    struct late  late = {0};
     int          fds[2];
     char         byte;
 
@@ -733,10 +737,11 @@ static void *mover_thread(void *arg)
     return NULL;
 }
 
-/* Goal: one thread may make the loop and start operations, another run it, a third (here the first) destroy it when idle. Method: so. */
+/* Goal: one thread may make the loop and start operations, another run it, a third (here the first) destroy it when
+ * idle. Method: so. */
 START_TEST(made_here_run_there)
 {
-    struct mover mover = { .loop = test_loop_new(NULL) };
+    struct mover mover = {.loop = test_loop_new(NULL)};
     pthread_t    thread;
 
     ck_assert_int_gt(loop_nop(mover.loop, test_log_cb, &mover.log, NULL), 0);
@@ -749,7 +754,7 @@ END_TEST
 
 static void destroy_elsewhere(void *arg)
 {
-    struct mover mover = { .loop = test_loop_new(NULL), .leave_pending = true };
+    struct mover mover = {.loop = test_loop_new(NULL), .leave_pending = true};
     pthread_t    thread;
     int          fds[2];
 
@@ -761,7 +766,8 @@ static void destroy_elsewhere(void *arg)
     (void)loop_destroy(mover.loop);
 }
 
-/* Goal: destroying on a foreign thread with something in flight aborts and says so. Method: a silent recv of an ended owner. */
+/* Goal: destroying on a foreign thread with something in flight aborts and says so. Method: a silent recv of an ended
+ * owner. */
 START_TEST(destroy_elsewhere_with_work_aborts)
 {
     test_expect_abort(destroy_elsewhere, NULL, "loop_destroy");
@@ -773,38 +779,77 @@ struct wrong {
     void (*make)(struct loop *loop);
 };
 
-static void wrong_nop(struct loop *loop) { (void)loop_nop(loop, NULL, NULL, NULL); }
-static void wrong_socket(struct loop *loop) { (void)loop_socket(loop, AF_INET, SOCK_STREAM, 0, NULL, NULL, NULL); }
-static void wrong_recv(struct loop *loop) { (void)loop_recv(loop, 0, loop, 1, 0, NULL, NULL, NULL); }
-static void wrong_send(struct loop *loop) { (void)loop_send(loop, 0, loop, 1, 0, NULL, NULL, NULL); }
-static void wrong_accept(struct loop *loop) { (void)loop_accept(loop, 0, NULL, NULL, 0, NULL, NULL, NULL); }
-static void wrong_close(struct loop *loop) { (void)loop_close(loop, 1000, NULL, NULL, NULL); }
-static void wrong_multishot(struct loop *loop) { (void)loop_recv_multishot(loop, 0, 0, 0, NULL, NULL, NULL); }
-static void wrong_cancel(struct loop *loop) { (void)loop_cancel(loop, 1); }
-static void wrong_run(struct loop *loop) { (void)loop_run(loop, LOOP_RUN_NOWAIT); }
-static void wrong_dispatch(struct loop *loop) { (void)loop_dispatch(loop, 0); }
-static void wrong_submit(struct loop *loop) { (void)loop_submit(loop); }
+static void wrong_nop(struct loop *loop)
+{
+    (void)loop_nop(loop, NULL, NULL, NULL);
+}
+static void wrong_socket(struct loop *loop)
+{
+    (void)loop_socket(loop, AF_INET, SOCK_STREAM, 0, NULL, NULL, NULL);
+}
+static void wrong_recv(struct loop *loop)
+{
+    (void)loop_recv(loop, 0, loop, 1, 0, NULL, NULL, NULL);
+}
+static void wrong_send(struct loop *loop)
+{
+    (void)loop_send(loop, 0, loop, 1, 0, NULL, NULL, NULL);
+}
+static void wrong_accept(struct loop *loop)
+{
+    (void)loop_accept(loop, 0, NULL, NULL, 0, NULL, NULL, NULL);
+}
+static void wrong_close(struct loop *loop)
+{
+    (void)loop_close(loop, 1000, NULL, NULL, NULL);
+}
+static void wrong_multishot(struct loop *loop)
+{
+    (void)loop_recv_multishot(loop, 0, 0, 0, NULL, NULL, NULL);
+}
+static void wrong_cancel(struct loop *loop)
+{
+    (void)loop_cancel(loop, 1);
+}
+static void wrong_run(struct loop *loop)
+{
+    (void)loop_run(loop, LOOP_RUN_NOWAIT);
+}
+static void wrong_dispatch(struct loop *loop)
+{
+    (void)loop_dispatch(loop, 0);
+}
+static void wrong_submit(struct loop *loop)
+{
+    (void)loop_submit(loop);
+}
 static void wrong_policy(struct loop *loop)
 {
-    (void)loop_submit_policy_set(loop, &(struct loop_submit_policy){ .batch = 4 });
+    (void)loop_submit_policy_set(loop, &(struct loop_submit_policy){.batch = 4});
 }
 static void wrong_chain(struct loop *loop)
 {
     if (loop_chain_begin(loop, 2, 0) != 0)
         _exit(1);
 }
-static void wrong_handler(struct loop *loop) { (void)loop_handler_register(loop, test_log_cb, NULL, 0); }
+static void wrong_handler(struct loop *loop)
+{
+    (void)loop_handler_register(loop, test_log_cb, NULL, 0);
+}
 static void wrong_timer(struct loop *loop)
 {
     static struct loop_timer timer;
 
     (void)loop_timer_start(loop, &timer, 0, 0, count_timer);
 }
-static void wrong_buffer(struct loop *loop) { (void)loop_buffer_return(loop, 1); }
+static void wrong_buffer(struct loop *loop)
+{
+    (void)loop_buffer_return(loop, 1);
+}
 static void wrong_listener(struct loop *loop)
 {
     static struct loop_listener listener;
-    struct loop_address         address = { .size = 0 };
+    struct loop_address         address = {.size = 0};
 
     if (loop_address_parse(&address, "127.0.0.1", 0) != 0 ||
         loop_listener_start(loop, &listener, &address, NULL, accept_nothing) != 0)
@@ -812,23 +857,23 @@ static void wrong_listener(struct loop *loop)
 }
 
 static const struct wrong wrong_calls[] = {
-    { "loop_nop", wrong_nop },
-    { "loop_socket", wrong_socket },
-    { "loop_recv", wrong_recv },
-    { "loop_send", wrong_send },
-    { "loop_accept", wrong_accept },
-    { "loop_close", wrong_close },
-    { "loop_recv_multishot", wrong_multishot },
-    { "loop_cancel", wrong_cancel },
-    { "loop_run", wrong_run },
-    { "loop_dispatch", wrong_dispatch },
-    { "loop_submit", wrong_submit },
-    { "loop_submit_policy_set", wrong_policy },
-    { "loop_chain_begin", wrong_chain },
-    { "loop_handler_register", wrong_handler },
-    { "loop_timer_start", wrong_timer },
-    { "loop_buffer_return", wrong_buffer },
-    { "loop_listener_start", wrong_listener },
+    {"loop_nop", wrong_nop},
+    {"loop_socket", wrong_socket},
+    {"loop_recv", wrong_recv},
+    {"loop_send", wrong_send},
+    {"loop_accept", wrong_accept},
+    {"loop_close", wrong_close},
+    {"loop_recv_multishot", wrong_multishot},
+    {"loop_cancel", wrong_cancel},
+    {"loop_run", wrong_run},
+    {"loop_dispatch", wrong_dispatch},
+    {"loop_submit", wrong_submit},
+    {"loop_submit_policy_set", wrong_policy},
+    {"loop_chain_begin", wrong_chain},
+    {"loop_handler_register", wrong_handler},
+    {"loop_timer_start", wrong_timer},
+    {"loop_buffer_return", wrong_buffer},
+    {"loop_listener_start", wrong_listener},
 };
 
 struct wrong_arg {
@@ -846,7 +891,7 @@ static void *wrong_thread(void *arg)
 
 static void wrong_scenario(void *arg)
 {
-    struct wrong_arg mine = { .loop = test_loop_new(NULL), .wrong = arg };
+    struct wrong_arg mine = {.loop = test_loop_new(NULL), .wrong = arg};
     pthread_t        thread;
 
     test_turns(mine.loop, 1);
@@ -909,18 +954,17 @@ static void sweep_closed(struct loop_listener *listener)
 static void sweep_scenario(void)
 {
     const struct loop_options options = {
-        .allocator = test_allocator(), .sq_entries = 8, .buffer_count = 8, .buffer_size = 512
-    };
-    struct loop          *loop = NULL;
-    struct loop_address   address;
-    int                   pending = 0, fds[2], copy;
-    struct loop_timer     timer = { .data = &pending };
-    struct loop_listener  listener = { .data = &pending };
-    struct loop_stream    stream = { 0 };
-    char                  bytes[4];
-    struct iovec          iov[40];
-    const struct msghdr   msg = { .msg_iov = iov, .msg_iovlen = TEST_COUNT(iov) };
-    int64_t               r = loop_create(&loop, &options);
+        .allocator = test_allocator(), .sq_entries = 8, .buffer_count = 8, .buffer_size = 512};
+    struct loop         *loop = NULL;
+    struct loop_address  address;
+    int                  pending = 0, fds[2], copy;
+    struct loop_timer    timer = {.data = &pending};
+    struct loop_listener listener = {.data = &pending};
+    struct loop_stream   stream = {0};
+    char                 bytes[4];
+    struct iovec         iov[40];
+    const struct msghdr  msg = {.msg_iov = iov, .msg_iovlen = TEST_COUNT(iov)};
+    int64_t              r = loop_create(&loop, &options);
 
     if (r < 0) {
         ck_assert_int_eq(r, -ENOMEM);
@@ -929,7 +973,7 @@ static void sweep_scenario(void)
     }
     test_socketpair(fds);
     for (size_t i = 0; i < TEST_COUNT(iov); i++)
-        iov[i] = (struct iovec){ .iov_base = (void *)(uintptr_t)"x", .iov_len = 1 };
+        iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t) "x", .iov_len = 1};
 #define SWEEP(call) (r = (call), sweep_started(r), pending += r >= 0)
     for (int i = 0; i < 100; i++) /* more than a slab of contexts, more than the SQ */
         SWEEP(loop_nop(loop, sweep_result, &pending, NULL));
@@ -961,7 +1005,7 @@ static void sweep_scenario(void)
             pending += started;
     }
     ck_assert_int_eq(loop_address_parse(&address, "127.0.0.1", 0), 0);
-    r = loop_listener_start(loop, &listener, &address, &(struct loop_listener_options){ .on_close = sweep_closed },
+    r = loop_listener_start(loop, &listener, &address, &(struct loop_listener_options){.on_close = sweep_closed},
                             sweep_accept);
     sweep_started(r);
     if (r == 0) {
@@ -985,7 +1029,8 @@ static void sweep_scenario(void)
     test_close(fds[1]);
 }
 
-/* Goal: any single failed allocation gives a clean error, no crash, no leak. Method: fail the n-th until a run meets no failure. */
+/* Goal: any single failed allocation gives a clean error, no crash, no leak. Method: fail the n-th until a run meets no
+ * failure. */
 START_TEST(allocation_sweep)
 {
     uint64_t n;

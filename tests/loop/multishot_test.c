@@ -1,4 +1,5 @@
-/* tests/loop/multishot_test.c: subscriptions: accept and receive many times, with buffers that run out and rings that overflow. */
+/* tests/loop/multishot_test.c: subscriptions: accept and receive many times, with buffers that run out and rings that
+ * overflow. */
 #include "tests/support/test.h"
 
 #include <fcntl.h>
@@ -11,7 +12,7 @@ enum { BUFFER_SIZE = 64, BUFFERS = 4 };
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS});
     test_socketpair(pair);
 }
 
@@ -41,19 +42,19 @@ static void close_pair(int *fd)
 /* Makes close send RST. */
 static void reset(int *fd)
 {
-    const struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+    const struct linger linger = {.l_onoff = 1, .l_linger = 0};
 
     ck_assert_int_eq(setsockopt(*fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
     close_pair(fd);
 }
 
 /* Runs turns until the condition holds; also for what is no event to the user, such as a wait for a buffer. */
-#define UNTIL(condition)                    \
-    do {                                    \
-        while (!(condition)) {              \
-            test_turns(loop, 1);            \
-            test_sleep(20 * LOOP_MICROSECOND); \
-        }                                   \
+#define UNTIL(condition)                                                                                               \
+    do {                                                                                                               \
+        while (!(condition)) {                                                                                         \
+            test_turns(loop, 1);                                                                                       \
+            test_sleep(20 * LOOP_MICROSECOND);                                                                         \
+        }                                                                                                              \
     } while (0)
 
 /* ---- receiving */
@@ -61,7 +62,7 @@ static void reset(int *fd)
 /* Goal: pieces come one by one with LOOP_MORE, the end last with 0. Method: three writes, then a close. */
 START_TEST(pieces_and_end)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     loop_id         id = subscribe(pair[0], test_log_cb, &log);
 
     ck_assert_uint_eq(log.count, 0);
@@ -82,10 +83,11 @@ START_TEST(pieces_and_end)
 }
 END_TEST
 
-/* Goal: data and end that are there before all are delivered, cut into buffers. Method: 10 buffers' worth and a close, then subscribe. */
+/* Goal: data and end that are there before all are delivered, cut into buffers. Method: 10 buffers' worth and a close,
+ * then subscribe. */
 START_TEST(all_at_once)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     char            block[BUFFER_SIZE * 10 + 5];
 
     for (size_t i = 0; i < sizeof(block); i++)
@@ -104,7 +106,7 @@ END_TEST
 /* Goal: a reset comes as the final -ECONNRESET. Method: TCP with SO_LINGER 0, after a piece. */
 START_TEST(connection_reset)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     int             tcp[2];
 
     test_tcp_pair(tcp);
@@ -123,7 +125,7 @@ END_TEST
 /* Goal: cancel ends it with -ECANCELED, and data not read stays. Method: cancel before, and after pieces. */
 START_TEST(cancel_ends_it)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     loop_id         id = subscribe(pair[0], test_log_cb, &log);
     char            byte;
 
@@ -145,9 +147,10 @@ END_TEST
 /* Goal: a subscription in the background does not keep the loop alive. */
 START_TEST(background)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
-    ck_assert_int_gt(loop_recv_multishot(loop, pair[0], 0, 0, test_log_cb, &log, LOOP_TERMS(.flags = LOOP_BACKGROUND)), 0);
+    ck_assert_int_gt(loop_recv_multishot(loop, pair[0], 0, 0, test_log_cb, &log, LOOP_TERMS(.flags = LOOP_BACKGROUND)),
+                     0);
     ck_assert(!loop_alive(loop));
     ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
     test_loop_drop(loop);
@@ -159,9 +162,10 @@ END_TEST
 /* Goal: terms.data comes with every piece. */
 START_TEST(extra_each_time)
 {
-    struct test_log log = { .extra_size = 4 };
+    struct test_log log = {.extra_size = 4};
     char            data[4] = "abc";
-    loop_id         id = loop_recv_multishot(loop, pair[0], 0, 0, test_log_cb, &log, LOOP_TERMS(.data = data, .data_size = sizeof(data)));
+    loop_id         id = loop_recv_multishot(loop, pair[0], 0, 0, test_log_cb, &log,
+                                             LOOP_TERMS(.data = data, .data_size = sizeof(data)));
 
     ck_assert_int_gt(id, 0);
     memset(data, 0xee, sizeof(data));
@@ -180,7 +184,7 @@ END_TEST
 /* Goal: failures of arguments at once, of the socket as the final callback. */
 START_TEST(failures)
 {
-    struct test_log log[3] = { 0 };
+    struct test_log log[3] = {0};
     int             pipes[2], fd = socket(AF_INET, SOCK_STREAM, 0);
 
     test_pipe(pipes);
@@ -201,8 +205,8 @@ END_TEST
 /* Goal: without a callback the data is dropped, the buffers go back, and an error is counted. */
 START_TEST(no_callback)
 {
-    struct test_log log = { 0 };
-    char            block[BUFFER_SIZE * BUFFERS * 3] = { 0 };
+    struct test_log log = {0};
+    char            block[BUFFER_SIZE * BUFFERS * 3] = {0};
     int             tcp[2];
 
     test_tcp_pair(tcp);
@@ -240,7 +244,7 @@ static void keep_cb(struct loop *of, const struct loop_result *result, void *arg
 /* Takes all buffers of the group out, by a subscription of its own on fds. */
 static void empty_group(struct keeper *keeper, int fds[2])
 {
-    char block[BUFFER_SIZE] = { 0 };
+    char block[BUFFER_SIZE] = {0};
 
     memset(keeper, 0, sizeof(*keeper));
     test_socketpair(fds);
@@ -267,7 +271,7 @@ static void refill_group(struct keeper *keeper, int fds[2])
 START_TEST(waits_for_a_buffer)
 {
     struct keeper   keeper;
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     int             fds[2];
     uint64_t        parked;
 
@@ -299,7 +303,8 @@ START_TEST(waits_for_a_buffer)
 }
 END_TEST
 
-/* Goal: an idle loop with parked subscriptions sleeps: it does not spin. Method: count turns' enters while a timer runs. */
+/* Goal: an idle loop with parked subscriptions sleeps: it does not spin. Method: count turns' enters while a timer
+ * runs. */
 static void timer_nothing(struct loop_timer *timer)
 {
     (void)timer;
@@ -308,14 +313,14 @@ static void timer_nothing(struct loop_timer *timer)
 START_TEST(parked_does_not_spin)
 {
     struct keeper     keeper;
-    struct test_log   log[2] = { 0 };
-    struct loop_timer timer = { 0 };
+    struct test_log   log[2] = {0};
+    struct loop_timer timer = {0};
     int               fds[2];
     struct loop_stats before, after;
     loop_id           id;
 
     empty_group(&keeper, fds);
-    subscribe(pair[0], test_log_cb, &log[0]); /* with data */
+    subscribe(pair[0], test_log_cb, &log[0]);      /* with data */
     id = subscribe(pair[1], test_log_cb, &log[1]); /* idle */
     test_write(pair[1], "x", 1);
     test_turns(loop, 10);
@@ -324,7 +329,8 @@ START_TEST(parked_does_not_spin)
     ck_assert_int_eq(loop_timer_start(loop, &timer, 30 * LOOP_MILLISECOND, 0, timer_nothing), 0);
     UNTIL(!loop_timer_active(&timer));
     after = test_stats(loop);
-    ck_assert_msg(after.enters - before.enters < 20, "%" PRIu64 " enters in 30 ms of silence", after.enters - before.enters);
+    ck_assert_msg(after.enters - before.enters < 20, "%" PRIu64 " enters in 30 ms of silence",
+                  after.enters - before.enters);
     ck_assert_uint_eq(log[0].count + log[1].count, 0);
     refill_group(&keeper, fds);
     ck_assert_int_eq(loop_cancel(loop, id), 0);
@@ -336,13 +342,13 @@ START_TEST(parked_does_not_spin)
 }
 END_TEST
 
-/* Goal: those that wait are served in the order in which they stopped. Method: six sockets get data one after the other while the group is
- * empty; buffers return one by one. */
+/* Goal: those that wait are served in the order in which they stopped. Method: six sockets get data one after the other
+ * while the group is empty; buffers return one by one. */
 struct waiter {
-    uint32_t *served;
-    uint32_t  position; /* 0: not yet */
+    uint32_t   *served;
+    uint32_t    position; /* 0: not yet */
     loop_buffer buffer;
-    uint32_t  finals;
+    uint32_t    finals;
 };
 
 static void waiter_cb(struct loop *of, const struct loop_result *result, void *arg)
@@ -360,9 +366,9 @@ static void waiter_cb(struct loop *of, const struct loop_result *result, void *a
 
 START_TEST(served_in_order)
 {
-    static const int order[6] = { 3, 0, 5, 1, 4, 2 };
+    static const int order[6] = {3, 0, 5, 1, 4, 2};
     struct keeper    keeper;
-    struct waiter    waiters[6] = { 0 };
+    struct waiter    waiters[6] = {0};
     int              sockets[6][2], fds[2];
     uint32_t         served = 0;
 
@@ -404,12 +410,12 @@ START_TEST(served_in_order)
 }
 END_TEST
 
-/* Goal: the end of a stream and a reset are told though the group is empty, unless data stands before them. Method: armed before the group ran
- * empty (_i = 0) or after (_i = 1); close, reset, data and close. */
+/* Goal: the end of a stream and a reset are told though the group is empty, unless data stands before them. Method:
+ * armed before the group ran empty (_i = 0) or after (_i = 1); close, reset, data and close. */
 START_TEST(end_through_an_empty_group)
 {
     struct keeper   keeper;
-    struct test_log end = { 0 }, broken = { 0 }, behind = { 0 };
+    struct test_log end = {0}, broken = {0}, behind = {0};
     int             fds[2], tcp[2], other[2];
 
     test_tcp_pair(tcp);
@@ -451,11 +457,12 @@ START_TEST(end_through_an_empty_group)
 }
 END_TEST
 
-/* Goal: one that waits for a buffer can be cancelled, can time out, and ends at loop_destroy. Method: so, with and without data. */
+/* Goal: one that waits for a buffer can be cancelled, can time out, and ends at loop_destroy. Method: so, with and
+ * without data. */
 START_TEST(parked_and_ended)
 {
     struct keeper   keeper;
-    struct test_log cancelled = { 0 }, late = { 0 }, idle = { 0 }, destroyed = { 0 };
+    struct test_log cancelled = {0}, late = {0}, idle = {0}, destroyed = {0};
     int             fds[2], other[2], third[2];
     loop_id         id, idle_id;
 
@@ -467,7 +474,9 @@ START_TEST(parked_and_ended)
     test_write(third[1], "x", 1);
     id = subscribe(pair[0], test_log_cb, &cancelled);
     idle_id = subscribe(pair[1], test_log_cb, &idle);
-    ck_assert_int_gt(loop_recv_multishot(loop, other[0], 0, 0, test_log_cb, &late, LOOP_TERMS(.timeout_ns = 10 * LOOP_MILLISECOND)), 0);
+    ck_assert_int_gt(
+        loop_recv_multishot(loop, other[0], 0, 0, test_log_cb, &late, LOOP_TERMS(.timeout_ns = 10 * LOOP_MILLISECOND)),
+        0);
     test_turns(loop, 3);
     ck_assert_int_eq(loop_cancel(loop, id), 0);
     ck_assert_int_eq(loop_cancel(loop, idle_id), 0);
@@ -494,25 +503,27 @@ START_TEST(parked_and_ended)
 }
 END_TEST
 
-/* Goal: a result that is known early ends the run if it was the last thing to wait for. Method: all but a subscription without a buffer is in the
- * background; cancel that, or let its deadline pass. */
+/* Goal: a result that is known early ends the run if it was the last thing to wait for. Method: all but a subscription
+ * without a buffer is in the background; cancel that, or let its deadline pass. */
 START_TEST(early_result_ends_the_run)
 {
     struct keeper   keeper;
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     int             fds[2];
-    char            block[BUFFER_SIZE] = { 0 };
+    char            block[BUFFER_SIZE] = {0};
     loop_id         id;
 
     memset(&keeper, 0, sizeof(keeper));
     test_socketpair(fds);
-    ck_assert_int_gt(loop_recv_multishot(loop, fds[0], 0, 0, keep_cb, &keeper, LOOP_TERMS(.flags = LOOP_BACKGROUND)), 0);
+    ck_assert_int_gt(loop_recv_multishot(loop, fds[0], 0, 0, keep_cb, &keeper, LOOP_TERMS(.flags = LOOP_BACKGROUND)),
+                     0);
     for (uint32_t i = 1; i <= BUFFERS; i++) {
         test_write(fds[1], block, sizeof(block));
         UNTIL(keeper.kept == i);
     }
     test_write(pair[1], "x", 1);
-    id = loop_recv_multishot(loop, pair[0], 0, 0, test_log_cb, &log, LOOP_TERMS(.timeout_ns = _i % 2 == 0 ? 0 : 5 * LOOP_MILLISECOND));
+    id = loop_recv_multishot(loop, pair[0], 0, 0, test_log_cb, &log,
+                             LOOP_TERMS(.timeout_ns = _i % 2 == 0 ? 0 : 5 * LOOP_MILLISECOND));
     UNTIL(test_stats(loop).buffers_parked >= 1);
     if (_i % 2 == 0)
         ck_assert_int_eq(loop_cancel(loop, id), 0);
@@ -525,8 +536,8 @@ END_TEST
 
 /* ---- floods */
 
-/* Goal: nothing is lost or reordered between many senders, a small group and a tiny CQ. Method: 16 sockets with 40 KiB each, all there
- * before the first turn; the loop's CQ has 8 entries (_i = 0: many buffers, _i = 1: four). */
+/* Goal: nothing is lost or reordered between many senders, a small group and a tiny CQ. Method: 16 sockets with 40 KiB
+ * each, all there before the first turn; the loop's CQ has 8 entries (_i = 0: many buffers, _i = 1: four). */
 enum { SENDERS = 16, SENT = 40 << 10 };
 
 struct sender {
@@ -561,10 +572,11 @@ static void sender_cb(struct loop *of, const struct loop_result *result, void *a
 
 START_TEST(overflow)
 {
-    struct loop_options options = { .sq_entries = 8, .cq_entries = 8, .buffer_size = 256, .buffer_count = _i == 0 ? 1024 : 4 };
-    struct sender       senders[SENDERS] = { 0 };
-    int                 fds[SENDERS][2], size = SENT * 4;
-    unsigned char      *bytes = malloc(SENT);
+    struct loop_options options = {
+        .sq_entries = 8, .cq_entries = 8, .buffer_size = 256, .buffer_count = _i == 0 ? 1024 : 4};
+    struct sender  senders[SENDERS] = {0};
+    int            fds[SENDERS][2], size = SENT * 4;
+    unsigned char *bytes = malloc(SENT);
 
     test_loop_drop(loop);
     loop = test_loop_new(&options);
@@ -614,7 +626,8 @@ static void accepted(struct loop *of, const struct loop_result *result, void *ar
     }
 }
 
-/* Goal: each connection is one callback; none is lost. Method: 100 connections, in front of and behind the start, through a CQ of 8. */
+/* Goal: each connection is one callback; none is lost. Method: 100 connections, in front of and behind the start,
+ * through a CQ of 8. */
 START_TEST(accept_many)
 {
     uint16_t port;
@@ -623,7 +636,7 @@ START_TEST(accept_many)
     loop_id  id;
 
     test_loop_drop(loop);
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 8, .cq_entries = 8 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 8, .cq_entries = 8});
     for (int i = 0; i < 50; i++)
         clients[i] = test_tcp_connect(port);
     id = loop_accept_multishot(loop, listener, 0, accepted, &count, NULL);
@@ -646,7 +659,7 @@ START_TEST(accept_without_descriptors)
 {
     uint16_t        port;
     int             listener = test_tcp_listener(&port, 4), client = test_tcp_connect(port), fd;
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     struct rlimit   limit, few;
 
     ck_assert_int_gt(loop_accept_multishot(loop, listener, 0, test_log_cb, &log, NULL), 0);
@@ -670,7 +683,7 @@ START_TEST(accept_flags)
 {
     uint16_t        port;
     int             listener = test_tcp_listener(&port, 4), client;
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     ck_assert_int_gt(loop_accept_multishot(loop, listener, SOCK_NONBLOCK, test_log_cb, &log, NULL), 0);
     client = test_tcp_connect(port);
@@ -709,11 +722,12 @@ static void direct_cb(struct loop *of, const struct loop_result *result, void *a
 /* Goal: a handler may subscribe. Method: pieces and the end of a stream. */
 START_TEST(direct_mode)
 {
-    struct direct direct = { 0 };
+    struct direct direct = {0};
     int           n = loop_handler_register(loop, direct_cb, &direct, LOOP_GROUP_DEFAULT);
 
     ck_assert_int_gt(n, 0);
-    ck_assert_int_gt(loop_recv_multishot(loop, pair[0], LOOP_GROUP_DEFAULT, 0, LOOP_HANDLER(n), LOOP_VALUE(77), NULL), 0);
+    ck_assert_int_gt(loop_recv_multishot(loop, pair[0], LOOP_GROUP_DEFAULT, 0, LOOP_HANDLER(n), LOOP_VALUE(77), NULL),
+                     0);
     for (uint32_t i = 1; i <= 3; i++) {
         test_write(pair[1], "abc", 3);
         test_run_until(loop, &direct.count, i);

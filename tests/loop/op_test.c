@@ -12,7 +12,7 @@ static int          pair[2];
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 64 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
     test_socketpair(pair);
 }
 
@@ -48,7 +48,7 @@ static void no_callback(struct loop *of, const struct loop_result *result, void 
 /* Goal: a nop ends with 0, and is counted. */
 START_TEST(nop)
 {
-    struct test_log   log = { 0 };
+    struct test_log   log = {0};
     struct loop_stats stats;
 
     ck_assert_int_eq(finish(loop_nop(loop, test_log_cb, &log, NULL), &log), 0);
@@ -67,7 +67,7 @@ START_TEST(ids_differ)
     static loop_id ids[1000];
 
     for (size_t i = 0; i < TEST_COUNT(ids); i++) {
-        struct test_log log = { 0 };
+        struct test_log log = {0};
 
         ids[i] = loop_nop(loop, test_log_cb, &log, NULL);
         ck_assert_int_gt(ids[i], 0);
@@ -82,16 +82,16 @@ END_TEST
 /* Goal: loop_socket gives a descriptor with close-on-exec, or the errno of socket(2). */
 START_TEST(socket_op)
 {
-    struct test_log log = { 0 };
-    int             fd = finish(loop_socket(loop, AF_INET, SOCK_STREAM, IPPROTO_TCP, test_log_cb, &log, NULL), &log), type;
-    socklen_t       size = sizeof(type);
+    struct test_log log = {0};
+    int       fd = finish(loop_socket(loop, AF_INET, SOCK_STREAM, IPPROTO_TCP, test_log_cb, &log, NULL), &log), type;
+    socklen_t size = sizeof(type);
 
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
     ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size), 0);
     ck_assert_int_eq(type, SOCK_STREAM);
     test_close(fd);
-    log = (struct test_log){ 0 };
+    log = (struct test_log){0};
     ck_assert_int_eq(finish(loop_socket(loop, 9999, SOCK_STREAM, 0, test_log_cb, &log, NULL), &log), -EAFNOSUPPORT);
 }
 END_TEST
@@ -99,18 +99,19 @@ END_TEST
 static loop_id bind_port(int fd, uint16_t port, struct test_log *log)
 {
     struct sockaddr_in address = test_localhost(port);
-    loop_id            id = loop_bind(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, log, NULL);
+    loop_id id = loop_bind(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, log, NULL);
 
     memset(&address, 0xff, sizeof(address)); /* it was copied */
     return id;
 }
 
-/* Goal: bind and listen do what the system calls do, also in their errors. Method: a port, the same again, a taken port, a datagram socket. */
+/* Goal: bind and listen do what the system calls do, also in their errors. Method: a port, the same again, a taken
+ * port, a datagram socket. */
 START_TEST(bind_listen)
 {
-    struct test_log log[6] = { 0 };
-    int             fd = socket(AF_INET, SOCK_STREAM, 0), second = socket(AF_INET, SOCK_STREAM, 0);
-    int             datagram = socket(AF_INET, SOCK_DGRAM, 0), client;
+    struct test_log    log[6] = {0};
+    int                fd = socket(AF_INET, SOCK_STREAM, 0), second = socket(AF_INET, SOCK_STREAM, 0);
+    int                datagram = socket(AF_INET, SOCK_DGRAM, 0), client;
     struct sockaddr_in address;
     socklen_t          size = sizeof(address);
 
@@ -141,26 +142,28 @@ START_TEST(connect_op)
     uint16_t           port, closed_port;
     int                listener = test_tcp_listener(&port, 4), fd = socket(AF_INET, SOCK_STREAM, 0), peer;
     struct sockaddr_in address = test_localhost(port);
-    struct test_log    log[3] = { 0 };
-    loop_id            id = loop_connect(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, &log[0], NULL);
+    struct test_log    log[3] = {0};
+    loop_id id = loop_connect(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, &log[0], NULL);
 
     memset(&address, 0xff, sizeof(address));
     ck_assert_int_eq(finish(id, &log[0]), 0);
     peer = accept(listener, NULL, NULL);
     ck_assert_int_ge(peer, 0);
     address = test_localhost(port);
-    ck_assert_int_eq(finish(loop_connect(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, &log[1], NULL),
-                            &log[1]),
-                     -EISCONN);
+    ck_assert_int_eq(
+        finish(loop_connect(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, &log[1], NULL),
+               &log[1]),
+        -EISCONN);
     test_close(fd);
     test_close(peer);
 
     test_close(test_tcp_listener(&closed_port, 1));
     address = test_localhost(closed_port);
     fd = socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_eq(finish(loop_connect(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, &log[2], NULL),
-                            &log[2]),
-                     -ECONNREFUSED);
+    ck_assert_int_eq(
+        finish(loop_connect(loop, fd, (const struct sockaddr *)&address, sizeof(address), test_log_cb, &log[2], NULL),
+               &log[2]),
+        -ECONNREFUSED);
     test_close(fd);
     test_close(listener);
 }
@@ -171,11 +174,13 @@ START_TEST(accept_op)
 {
     uint16_t           port;
     int                listener = test_tcp_listener(&port, 4), client = test_tcp_connect(port), fd;
-    struct sockaddr_in address = { 0 }, local;
+    struct sockaddr_in address = {0}, local;
     socklen_t          size = sizeof(address), local_size = sizeof(local);
-    struct test_log    log[3] = { 0 };
+    struct test_log    log[3] = {0};
 
-    fd = finish(loop_accept(loop, listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK, test_log_cb, &log[0], NULL), &log[0]);
+    fd = finish(
+        loop_accept(loop, listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK, test_log_cb, &log[0], NULL),
+        &log[0]);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
     ck_assert_int_ne(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
@@ -197,10 +202,11 @@ START_TEST(accept_op)
 }
 END_TEST
 
-/* Goal: send and recv give the counts of the system calls, with their flags. Method: both ways, peek, end of stream, 0 bytes. */
+/* Goal: send and recv give the counts of the system calls, with their flags. Method: both ways, peek, end of stream, 0
+ * bytes. */
 START_TEST(send_recv)
 {
-    struct test_log log[8] = { 0 };
+    struct test_log log[8] = {0};
     char            text[16] = "";
 
     ck_assert_int_eq(finish(loop_send(loop, pair[0], "hello", 5, 0, test_log_cb, &log[0], NULL), &log[0]), 5);
@@ -209,14 +215,15 @@ START_TEST(send_recv)
     ck_assert_str_eq(text, "hello");
     ck_assert_int_eq(shutdown(pair[0], SHUT_WR), 0);
     ck_assert_int_eq(finish(loop_recv(loop, pair[1], text, sizeof(text), 0, test_log_cb, &log[3], NULL), &log[3]), 0);
-    ck_assert_int_eq(finish(loop_send(loop, pair[0], "x", 1, 0, test_log_cb, &log[4], NULL), &log[4]), -EPIPE); /* and no SIGPIPE */
+    ck_assert_int_eq(finish(loop_send(loop, pair[0], "x", 1, 0, test_log_cb, &log[4], NULL), &log[4]),
+                     -EPIPE); /* and no SIGPIPE */
 }
 END_TEST
 
 /* Goal: typical failures come as results. Method: not connected, not a socket, not open. */
 START_TEST(send_recv_fail)
 {
-    struct test_log log[6] = { 0 };
+    struct test_log log[6] = {0};
     char            byte = 'x';
     int             fd = socket(AF_INET, SOCK_STREAM, 0), pipes[2];
 
@@ -233,7 +240,8 @@ START_TEST(send_recv_fail)
 }
 END_TEST
 
-/* Goal: a send goes out whole, however slow the reader. Method: 4 MiB through a socketpair, read by an operation that restarts itself. */
+/* Goal: a send goes out whole, however slow the reader. Method: 4 MiB through a socketpair, read by an operation that
+ * restarts itself. */
 struct sink {
     int      fd;
     char     buffer[65536];
@@ -263,7 +271,7 @@ START_TEST(send_is_whole)
 {
     enum { BYTES = 4 << 20 };
     static struct sink sink;
-    struct test_log    log = { 0 };
+    struct test_log    log = {0};
     char              *bytes = malloc(BYTES);
     uint64_t           sum = 0;
 
@@ -287,7 +295,7 @@ END_TEST
 /* Goal: MSG_WAITALL waits for all. Method: the bytes come in two pieces. */
 START_TEST(recv_waitall)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     char            text[6] = "";
 
     ck_assert_int_gt(loop_recv(loop, pair[0], text, 5, MSG_WAITALL, test_log_cb, &log, NULL), 0);
@@ -301,19 +309,21 @@ START_TEST(recv_waitall)
 }
 END_TEST
 
-/* Goal: sendmsg copies header, name, control and iovecs. Method: overwrite all before the run; pass a descriptor, with many iovecs. */
+/* Goal: sendmsg copies header, name, control and iovecs. Method: overwrite all before the run; pass a descriptor, with
+ * many iovecs. */
 static void sendmsg_with(size_t iov_count)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     char            letters[26], got[2048];
     struct iovec   *iov = calloc(iov_count, sizeof(*iov));
     union {
         char           bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control, received;
-    struct msghdr   msg = { .msg_iov = iov, .msg_iovlen = iov_count, .msg_control = &control, .msg_controllen = sizeof(control) };
+    struct msghdr msg = {
+        .msg_iov = iov, .msg_iovlen = iov_count, .msg_control = &control, .msg_controllen = sizeof(control)};
     struct msghdr   in;
-    struct iovec    in_iov = { .iov_base = got, .iov_len = sizeof(got) };
+    struct iovec    in_iov = {.iov_base = got, .iov_len = sizeof(got)};
     struct cmsghdr *cmsg;
     int             fd;
     loop_id         id;
@@ -321,7 +331,7 @@ static void sendmsg_with(size_t iov_count)
     for (size_t i = 0; i < sizeof(letters); i++)
         letters[i] = (char)('a' + i);
     for (size_t i = 0; i < iov_count; i++)
-        iov[i] = (struct iovec){ .iov_base = &letters[i % 26], .iov_len = 1 };
+        iov[i] = (struct iovec){.iov_base = &letters[i % 26], .iov_len = 1};
     memset(&control, 0, sizeof(control));
     cmsg = CMSG_FIRSTHDR(&msg);
     cmsg->cmsg_level = SOL_SOCKET;
@@ -352,7 +362,7 @@ static void sendmsg_with(size_t iov_count)
 
 START_TEST(sendmsg_copies)
 {
-    static const size_t counts[] = { 1, 2, 4, 5, 100, 1024 };
+    static const size_t counts[] = {1, 2, 4, 5, 100, 1024};
 
     sendmsg_with(counts[_i]);
 }
@@ -364,10 +374,10 @@ START_TEST(sendmsg_name)
     int                in = socket(AF_INET, SOCK_DGRAM, 0), out = socket(AF_INET, SOCK_DGRAM, 0);
     struct sockaddr_in address = test_localhost(0);
     socklen_t          size = sizeof(address);
-    struct test_log    log = { 0 };
+    struct test_log    log = {0};
     char               text[8] = "";
-    struct iovec       iov = { .iov_base = (void *)(uintptr_t)"ping", .iov_len = 4 };
-    struct msghdr      msg = { .msg_name = &address, .msg_namelen = size, .msg_iov = &iov, .msg_iovlen = 1 };
+    struct iovec       iov = {.iov_base = (void *)(uintptr_t) "ping", .iov_len = 4};
+    struct msghdr      msg = {.msg_name = &address, .msg_namelen = size, .msg_iov = &iov, .msg_iovlen = 1};
     loop_id            id;
 
     ck_assert_int_eq(bind(in, (const struct sockaddr *)&address, size), 0);
@@ -387,7 +397,7 @@ END_TEST
 /* Goal: shutdown ends our half, and fails where shutdown(2) does. */
 START_TEST(shutdown_op)
 {
-    struct test_log log[3] = { 0 };
+    struct test_log log[3] = {0};
     char            byte;
     int             fd = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -400,10 +410,11 @@ START_TEST(shutdown_op)
 }
 END_TEST
 
-/* Goal: close closes. Method: the descriptor is gone and the peer sees the end; a number that is not open gives -EBADF. */
+/* Goal: close closes. Method: the descriptor is gone and the peer sees the end; a number that is not open gives -EBADF.
+ */
 START_TEST(close_op)
 {
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     int             fds[2];
     char            byte;
 
@@ -418,21 +429,37 @@ END_TEST
 
 /* ---- what is refused */
 
-enum start { NOP, SOCKET, BIND, LISTEN, CONNECT, ACCEPT, SHUTDOWN, CLOSE, SEND, RECV, SENDMSG, ACCEPT_MULTISHOT, RECV_MULTISHOT, RAW, STARTS };
+enum start {
+    NOP,
+    SOCKET,
+    BIND,
+    LISTEN,
+    CONNECT,
+    ACCEPT,
+    SHUTDOWN,
+    CLOSE,
+    SEND,
+    RECV,
+    SENDMSG,
+    ACCEPT_MULTISHOT,
+    RECV_MULTISHOT,
+    RAW,
+    STARTS
+};
 
 /* Starts the operation with valid arguments but fd and terms. */
 static loop_id start(enum start what, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    static char               byte = 'x';
-    static struct sockaddr_in address;
-    static struct iovec       iov;
-    static struct msghdr      msg;
+    static char                byte = 'x';
+    static struct sockaddr_in  address;
+    static struct iovec        iov;
+    static struct msghdr       msg;
     static struct io_uring_sqe sqe;
-    const struct sockaddr    *any = (const struct sockaddr *)&address;
+    const struct sockaddr     *any = (const struct sockaddr *)&address;
 
     address = test_localhost(0);
-    iov = (struct iovec){ .iov_base = &byte, .iov_len = 1 };
-    msg = (struct msghdr){ .msg_iov = &iov, .msg_iovlen = 1 };
+    iov = (struct iovec){.iov_base = &byte, .iov_len = 1};
+    msg = (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1};
     switch (what) {
     case NOP: return loop_nop(loop, cb, arg, terms);
     case SOCKET: return loop_socket(loop, AF_INET, SOCK_STREAM, 0, cb, arg, terms);
@@ -495,30 +522,35 @@ START_TEST(bad_terms)
     if (kernel_has((enum start)_i)) {
         ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.flags = 1u << 31)), -EINVAL);
         ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.flags = 1u << 6)), -EINVAL);
-        ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.data = data, .data_size = sizeof(data))),
+        ck_assert_int_eq(
+            start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.data = data, .data_size = sizeof(data))),
+            -EINVAL);
+        ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.data = NULL, .data_size = 4)),
                          -EINVAL);
-        ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.data = NULL, .data_size = 4)), -EINVAL);
         ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.release = 12345)), -EINVAL);
     }
     nothing_started();
 }
 END_TEST
 
-/* Goal: values that make no sense are refused at once, or by the system call; never a crash. Method: the clear ones must be -EINVAL at once. */
+/* Goal: values that make no sense are refused at once, or by the system call; never a crash. Method: the clear ones
+ * must be -EINVAL at once. */
 START_TEST(bad_values)
 {
     struct sockaddr_in  address = test_localhost(0);
     struct sockaddr    *any = (struct sockaddr *)&address;
     static struct iovec iov[1025];
-    const struct msghdr too_many = { .msg_iov = iov, .msg_iovlen = TEST_COUNT(iov) };
+    const struct msghdr too_many = {.msg_iov = iov, .msg_iovlen = TEST_COUNT(iov)};
     struct io_uring_sqe sqe;
 
     if (test_has_opcode(loop, IORING_OP_BIND)) {
         ck_assert_int_eq(loop_bind(loop, pair[0], NULL, sizeof(address), no_callback, NULL, NULL), -EINVAL);
-        ck_assert_int_eq(loop_bind(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, no_callback, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(loop_bind(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, no_callback, NULL, NULL),
+                         -EINVAL);
     }
     ck_assert_int_eq(loop_connect(loop, pair[0], NULL, sizeof(address), no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_connect(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_connect(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, no_callback, NULL, NULL),
+                     -EINVAL);
     ck_assert_int_eq(loop_sendmsg(loop, pair[0], NULL, 0, no_callback, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_sendmsg(loop, pair[0], &too_many, 0, no_callback, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_recv_multishot(loop, pair[0], 77, 0, no_callback, NULL, NULL), -EINVAL); /* no such group */
@@ -537,14 +569,15 @@ static void either_error(loop_id id, struct test_log *log)
         ck_assert_uint_eq(log->finals, 1);
         id = log->last.res;
     }
-    ck_assert_msg(id == -EINVAL || id == -EFAULT || id == -ESOCKTNOSUPPORT || id == -EOPNOTSUPP, "the answer was %d", (int)id);
+    ck_assert_msg(id == -EINVAL || id == -EFAULT || id == -ESOCKTNOSUPPORT || id == -EOPNOTSUPP, "the answer was %d",
+                  (int)id);
     ck_assert_uint_le(log->count, 1);
 }
 
 /* Goal: values that only the system call knows to be bad end in an error, here or there. */
 START_TEST(bad_values_either_way)
 {
-    struct test_log log[8] = { 0 };
+    struct test_log log[8] = {0};
     uint16_t        port;
     int             listener = test_tcp_listener(&port, 1), client = test_tcp_connect(port);
 
@@ -584,10 +617,10 @@ END_TEST
 /* Goal: every byte of terms.data reaches the callback, copied at the call. Method: sizes up to the limit. */
 START_TEST(extra)
 {
-    static const uint32_t sizes[] = { 1, 8, 63, LOOP_EXTRA_BYTES_MAX };
+    static const uint32_t sizes[] = {1, 8, 63, LOOP_EXTRA_BYTES_MAX};
 
     for (size_t s = 0; s < TEST_COUNT(sizes); s++) {
-        struct test_log log = { .extra_size = sizes[s] };
+        struct test_log log = {.extra_size = sizes[s]};
         char            data[LOOP_EXTRA_BYTES_MAX];
         loop_id         id;
 
@@ -601,7 +634,7 @@ START_TEST(extra)
             ck_assert_int_eq(log.extra[i], (char)(i + s));
     }
     {
-        struct test_log log = { 0 };
+        struct test_log log = {0};
 
         ck_assert_int_eq(finish(loop_nop(loop, test_log_cb, &log, LOOP_TERMS(.flags = LOOP_EXTENDED)), &log), 0);
         ck_assert_uint_eq(log.extras, 0); /* NULL without data */
@@ -609,7 +642,8 @@ START_TEST(extra)
 }
 END_TEST
 
-/* Goal: extra is lent to the callback even when that starts successors. Method: start a few with other data before reading it. */
+/* Goal: extra is lent to the callback even when that starts successors. Method: start a few with other data before
+ * reading it. */
 static void extra_successor(struct loop *of, const struct loop_result *result, void *arg)
 {
     uint32_t *left = arg;
@@ -635,18 +669,20 @@ START_TEST(extra_is_lent)
 }
 END_TEST
 
-/* Goal: LOOP_POLL_FIRST and LOOP_ASYNC change nothing in the result. Method: data that is there, and data that comes later. */
+/* Goal: LOOP_POLL_FIRST and LOOP_ASYNC change nothing in the result. Method: data that is there, and data that comes
+ * later. */
 START_TEST(hints)
 {
-    static const uint32_t flags[] = { LOOP_POLL_FIRST, LOOP_ASYNC, LOOP_EXTENDED, LOOP_POLL_FIRST | LOOP_EXTENDED };
+    static const uint32_t flags[] = {LOOP_POLL_FIRST, LOOP_ASYNC, LOOP_EXTENDED, LOOP_POLL_FIRST | LOOP_EXTENDED};
     char                  byte;
 
     for (size_t i = 0; i < TEST_COUNT(flags); i++) {
-        struct test_log log[2] = { 0 };
+        struct test_log log[2] = {0};
 
         test_write(pair[1], "a", 1);
-        ck_assert_int_eq(finish(loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log[0], LOOP_TERMS(.flags = flags[i])), &log[0]),
-                         1);
+        ck_assert_int_eq(
+            finish(loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log[0], LOOP_TERMS(.flags = flags[i])), &log[0]),
+            1);
         ck_assert_int_eq(byte, 'a');
         ck_assert_int_gt(loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log[1], LOOP_TERMS(.flags = flags[i])), 0);
         test_turns(loop, 2);
@@ -679,11 +715,12 @@ static void direct_cb(struct loop *of, const struct loop_result *result, void *a
     direct->values[direct->count++] = result->value;
 }
 
-/* Goal: a handler gets the value of each operation back, whatever it is. Method: 0, 1, the greatest; nops, send, recv. */
+/* Goal: a handler gets the value of each operation back, whatever it is. Method: 0, 1, the greatest; nops, send, recv.
+ */
 START_TEST(direct_values)
 {
-    static const uint64_t values[] = { 0, 1, 0x123456789a, LOOP_VALUE_MAX };
-    struct direct         direct = { 0 };
+    static const uint64_t values[] = {0, 1, 0x123456789a, LOOP_VALUE_MAX};
+    struct direct         direct = {0};
     int                   n = loop_handler_register(loop, direct_cb, &direct, LOOP_GROUP_DEFAULT);
     char                  byte = 0;
     uint64_t              pool;
@@ -717,7 +754,7 @@ END_TEST
 /* Goal: what direct mode can't do is refused. Method: a value too large, unregistered handlers, terms. */
 START_TEST(direct_refused)
 {
-    struct direct direct = { 0 };
+    struct direct direct = {0};
     int           n = loop_handler_register(loop, direct_cb, &direct, LOOP_GROUP_DEFAULT);
 
     ck_assert_int_gt(n, 0);
@@ -757,7 +794,7 @@ END_TEST
 /* Goal: a direct operation can be cancelled by its id, and ends with -ECANCELED; so it does by loop_destroy. */
 START_TEST(direct_cancel)
 {
-    struct direct direct = { 0 };
+    struct direct direct = {0};
     int           n = loop_handler_register(loop, direct_cb, &direct, LOOP_GROUP_DEFAULT);
     char          bytes[2];
     loop_id       id = loop_recv(loop, pair[0], &bytes[0], 1, 0, LOOP_HANDLER(n), LOOP_VALUE(5), NULL);
@@ -775,6 +812,28 @@ START_TEST(direct_cancel)
     ck_assert_uint_eq(direct.count, 2);
     ck_assert_int_eq(direct.results[1], -ECANCELED);
     loop = test_loop_new(NULL); /* for the teardown */
+}
+END_TEST
+
+/* Goal: direct operations count against ops_max as all others do. Method: two silent recvs of two, then more of either
+ * kind. */
+START_TEST(direct_limit)
+{
+    struct loop  *small = test_loop_new(&(struct loop_options){.ops_max = 2, .sq_entries = 8});
+    struct direct direct = {0};
+    int           n = loop_handler_register(small, direct_cb, &direct, LOOP_GROUP_DEFAULT);
+    char          bytes[2];
+
+    ck_assert_int_gt(loop_recv(small, pair[0], &bytes[0], 1, 0, LOOP_HANDLER(n), LOOP_VALUE(1), NULL), 0);
+    ck_assert_int_gt(loop_recv(small, pair[0], &bytes[1], 1, 0, LOOP_HANDLER(n), LOOP_VALUE(2), NULL), 0);
+    ck_assert_int_eq(loop_nop(small, LOOP_HANDLER(n), LOOP_VALUE(3), NULL), -ENOBUFS);
+    ck_assert_int_eq(loop_nop(small, no_callback, NULL, NULL), -ENOBUFS);
+    ck_assert_uint_eq(test_stats(small).ops_full, 2);
+    ck_assert_uint_eq(test_stats(small).ops_in_flight, 2);
+    test_write(pair[1], "xy", 2);
+    test_run(small);
+    ck_assert_uint_eq(direct.count, 2);
+    test_loop_free(small);
 }
 END_TEST
 
@@ -800,12 +859,12 @@ static void successor_cb(struct loop *of, const struct loop_result *result, void
     }
 }
 
-/* Goal: at ops_max starts are refused and counted, but a final callback always has room for one. Method: four nops that restart
- * themselves 4000 times, plain and extended. */
+/* Goal: at ops_max starts are refused and counted, but a final callback always has room for one. Method: four nops that
+ * restart themselves 4000 times, plain and extended. */
 START_TEST(full_pool)
 {
-    struct loop     *small = test_loop_new(&(struct loop_options){ .ops_max = 4, .sq_entries = 8 });
-    struct successor successor = { .left = 4000, .flags = _i == 0 ? 0 : LOOP_EXTENDED };
+    struct loop     *small = test_loop_new(&(struct loop_options){.ops_max = 4, .sq_entries = 8});
+    struct successor successor = {.left = 4000, .flags = _i == 0 ? 0 : LOOP_EXTENDED};
 
     for (int i = 0; i < 4; i++)
         ck_assert_int_gt(loop_nop(small, successor_cb, &successor, LOOP_TERMS(.flags = successor.flags)), 0);
@@ -820,7 +879,8 @@ START_TEST(full_pool)
 }
 END_TEST
 
-/* Goal: a successor of a final callback needs no new memory, whatever its kind. Method: no allocation succeeds any more. */
+/* Goal: a successor of a final callback needs no new memory, whatever its kind. Method: no allocation succeeds any
+ * more. */
 struct starved {
     uint32_t flags, left;
 };
@@ -838,7 +898,7 @@ static void starved_cb(struct loop *of, const struct loop_result *result, void *
 
 START_TEST(successor_without_memory)
 {
-    struct starved starved = { .flags = _i == 0 ? 0 : LOOP_EXTENDED, .left = 50 };
+    struct starved starved = {.flags = _i == 0 ? 0 : LOOP_EXTENDED, .left = 50};
 
     test_turns(loop, 1);
     ck_assert_int_gt(loop_nop(loop, starved_cb, &starved, LOOP_TERMS(.flags = starved.flags)), 0);
@@ -872,7 +932,8 @@ static void sequence_start(struct loop *of, struct sequence *sequence, uint32_t 
     for (uint32_t i = 0; i < count; i++) {
         uint32_t number = sequence->started++;
 
-        ck_assert_int_gt(loop_nop(of, sequence_cb, sequence, LOOP_TERMS(.data = &number, .data_size = sizeof(number))), 0);
+        ck_assert_int_gt(loop_nop(of, sequence_cb, sequence, LOOP_TERMS(.data = &number, .data_size = sizeof(number))),
+                         0);
     }
 }
 
@@ -882,12 +943,12 @@ static void sequence_burst(struct loop *of, const struct loop_result *result, vo
     sequence_start(of, arg, 1000);
 }
 
-/* Goal: more operations than the SQ holds are all done, in the order started. Method: an SQ of 8; 1000 nops before the first run, and 1000
- * from a callback; a CQ of 8 as well (_i = 1). */
+/* Goal: more operations than the SQ holds are all done, in the order started. Method: an SQ of 8; 1000 nops before the
+ * first run, and 1000 from a callback; a CQ of 8 as well (_i = 1). */
 START_TEST(more_than_the_sq)
 {
-    struct loop     *small = test_loop_new(&(struct loop_options){ .sq_entries = 8, .cq_entries = _i == 0 ? 0 : 8 });
-    struct sequence  sequence = { 0 };
+    struct loop      *small = test_loop_new(&(struct loop_options){.sq_entries = 8, .cq_entries = _i == 0 ? 0 : 8});
+    struct sequence   sequence = {0};
     struct loop_stats stats;
 
     sequence_start(small, &sequence, 1000);
@@ -935,11 +996,12 @@ static void writer_burst(struct loop *of, const struct loop_result *result, void
     writer_start(of, arg, 1000);
 }
 
-/* Goal: the kernel gets the operations in the order started. Method: 2000 numbers into a pipe through an SQ of 8, read back. */
+/* Goal: the kernel gets the operations in the order started. Method: 2000 numbers into a pipe through an SQ of 8, read
+ * back. */
 START_TEST(order_of_effects)
 {
     static struct writer writer;
-    struct loop         *small = test_loop_new(&(struct loop_options){ .sq_entries = 8 });
+    struct loop         *small = test_loop_new(&(struct loop_options){.sq_entries = 8});
     int                  pipes[2];
     uint32_t             number;
 
@@ -960,7 +1022,8 @@ START_TEST(order_of_effects)
 }
 END_TEST
 
-/* Goal: thousands of operations at once work, and their contexts stay within bounds. Method: 5000 recvs, then one send for each. */
+/* Goal: thousands of operations at once work, and their contexts stay within bounds. Method: 5000 recvs, then one send
+ * for each. */
 START_TEST(many_in_flight)
 {
     enum { COUNT = 5000 };
@@ -1029,6 +1092,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, direct_refused);
     tcase_add_test(tcase, direct_handlers);
     tcase_add_test(tcase, direct_cancel);
+    tcase_add_test(tcase, direct_limit);
 
     tcase = test_case(suite, "limits");
     tcase_add_checked_fixture(tcase, setup, teardown);

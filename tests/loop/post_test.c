@@ -9,7 +9,7 @@ static struct loop *loop;
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 64 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
 }
 
 static void teardown(void)
@@ -40,7 +40,8 @@ START_TEST(one)
 }
 END_TEST
 
-/* Goal: all posts of all threads come, in order per thread. Method: threads post numbers as fast as they can while the loop runs. */
+/* Goal: all posts of all threads come, in order per thread. Method: threads post numbers as fast as they can while the
+ * loop runs. */
 enum { THREADS = 4 };
 
 struct stream_of_posts {
@@ -92,7 +93,7 @@ static void keep_running(struct loop_timer *timer)
 START_TEST(from_threads)
 {
     static struct stream_of_posts streams[THREADS];
-    struct loop_timer             timer = { 0 };
+    struct loop_timer             timer = {0};
     uint32_t                      count = (uint32_t)test_env("TEST_POSTS", 100000);
     struct loop_stats             stats;
     bool                          all = false;
@@ -122,8 +123,8 @@ START_TEST(from_threads)
 }
 END_TEST
 
-/* Goal: a post to a sleeping loop always wakes it, without a timer to help. Method: 2000 times to and fro: the thread posts only when the
- * last has come. */
+/* Goal: a post to a sleeping loop always wakes it, without a timer to help. Method: 2000 times to and fro: the thread
+ * posts only when the last has come. */
 static _Atomic uint32_t ping_seen;
 
 static void ping_cb(struct loop *of, void *arg)
@@ -156,7 +157,7 @@ static void *pinger(void *arg)
 
 START_TEST(wakes_a_sleeper)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     pthread_t       thread;
     int             fds[2];
     char            byte;
@@ -197,7 +198,7 @@ static void nested_cb(struct loop *of, void *arg)
 
 START_TEST(posts_in_posts)
 {
-    struct nested nested = { .depth = 20 };
+    struct nested nested = {.depth = 20};
 
     ck_assert_int_eq(loop_post(loop, nested_cb, &nested), 0);
     for (uint32_t i = 0; i < 19; i++) {
@@ -213,7 +214,7 @@ END_TEST
 /* Goal: at posts_max posts are refused and counted, and there is room again after a turn. */
 START_TEST(full)
 {
-    struct loop *small = test_loop_new(&(struct loop_options){ .sq_entries = 8, .posts_max = 10 });
+    struct loop *small = test_loop_new(&(struct loop_options){.sq_entries = 8, .posts_max = 10});
     uint32_t     count = 0;
 
     for (uint32_t round = 1; round <= 2; round++) {
@@ -249,8 +250,8 @@ START_TEST(no_memory)
 }
 END_TEST
 
-/* Goal: loop_wake ends a sleep, from a thread or a signal handler of another thread. Method: a silent loop runs one turn; wakes come until
- * that is over. */
+/* Goal: loop_wake ends a sleep, from a thread or a signal handler of another thread. Method: a silent loop runs one
+ * turn; wakes come until that is over. */
 static atomic_bool woken;
 
 static void on_signal(int number)
@@ -273,7 +274,7 @@ static void *waker(void *arg)
 
 START_TEST(wake)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     pthread_t       thread;
     int             fds[2], how = _i;
     char            byte;
@@ -298,7 +299,8 @@ START_TEST(wake)
 }
 END_TEST
 
-/* Goal: signals that interrupt the loop's own wait do no harm. Method: a thread sends them to it while a byte is on its way. */
+/* Goal: signals that interrupt the loop's own wait do no harm. Method: a thread sends them to it while a byte is on its
+ * way. */
 struct pest {
     pthread_t target;
     int       fd;
@@ -323,8 +325,8 @@ static void on_nothing(int number)
 
 START_TEST(interrupted)
 {
-    struct test_log log = { 0 };
-    struct pest     pest = { .target = pthread_self() };
+    struct test_log log = {0};
+    struct pest     pest = {.target = pthread_self()};
     pthread_t       thread;
     int             fds[2];
     char            byte;

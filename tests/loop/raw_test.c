@@ -9,7 +9,7 @@ static int          pair[2];
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 16 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 16});
     test_socketpair(pair);
 }
 
@@ -29,10 +29,11 @@ static struct io_uring_sqe sqe_nop(void)
     return sqe;
 }
 
-/* Goal: a raw SQE is copied, but for its user_data, and calls back as any operation. Method: write and read; overwritten after the call. */
+/* Goal: a raw SQE is copied, but for its user_data, and calls back as any operation. Method: write and read;
+ * overwritten after the call. */
 START_TEST(raw)
 {
-    struct test_log     log[2] = { 0 };
+    struct test_log     log[2] = {0};
     struct io_uring_sqe sqe = sqe_nop();
     char                text[8] = "";
     loop_id             id;
@@ -60,7 +61,7 @@ END_TEST
 /* Goal: a raw multishot comes with LOOP_MORE and ends once. Method: a poll multishot, cancelled. */
 START_TEST(raw_multishot)
 {
-    struct test_log     log = { 0 };
+    struct test_log     log = {0};
     struct io_uring_sqe sqe = sqe_nop();
     loop_id             id;
     char                byte;
@@ -85,7 +86,7 @@ END_TEST
 /* Goal: a raw operation takes deadlines and chains as others do. */
 START_TEST(raw_terms)
 {
-    struct test_log     log[3] = { 0 };
+    struct test_log     log[3] = {0};
     struct io_uring_sqe sqe = sqe_nop();
     char                byte;
 
@@ -125,11 +126,12 @@ static void foreign_cb(struct loop *of, uint64_t user_data, int32_t res, uint32_
     foreign->flags[foreign->count++] = flags;
 }
 
-/* Goal: foreign completions come with their own user_data, result and flags. Method: any values with the two bits set; a failing one. */
+/* Goal: foreign completions come with their own user_data, result and flags. Method: any values with the two bits set;
+ * a failing one. */
 START_TEST(foreign_results)
 {
-    static const uint64_t values[] = { 3, 7, 0x123456789abcdeff, UINT64_MAX };
-    struct foreign        foreign = { 0 };
+    static const uint64_t values[] = {3, 7, 0x123456789abcdeff, UINT64_MAX};
+    struct foreign        foreign = {0};
     struct io_uring_sqe   sqe = sqe_nop();
     char                  byte;
 
@@ -160,7 +162,7 @@ END_TEST
 /* Goal: bad foreign SQEs are refused; unclaimed completions are counted. */
 START_TEST(foreign_misuse)
 {
-    struct foreign      foreign = { 0 };
+    struct foreign      foreign = {0};
     struct io_uring_sqe sqe = sqe_nop();
 
     loop_foreign_set(loop, foreign_cb, &foreign);
@@ -182,7 +184,7 @@ END_TEST
 /* Goal: more foreign SQEs than the SQ holds all go, in order. Method: 100 nops through 16 entries. */
 START_TEST(foreign_many)
 {
-    struct foreign      foreign = { 0 };
+    struct foreign      foreign = {0};
     struct io_uring_sqe sqe = sqe_nop();
 
     loop_foreign_set(loop, foreign_cb, &foreign);
@@ -197,10 +199,11 @@ START_TEST(foreign_many)
 }
 END_TEST
 
-/* Goal: a pending foreign operation holds up neither the loop's end nor its destruction. Method: a poll that never comes. */
+/* Goal: a pending foreign operation holds up neither the loop's end nor its destruction. Method: a poll that never
+ * comes. */
 START_TEST(foreign_pending)
 {
-    struct foreign      foreign = { 0 };
+    struct foreign      foreign = {0};
     struct io_uring_sqe sqe = sqe_nop();
 
     loop_foreign_set(loop, foreign_cb, &foreign);

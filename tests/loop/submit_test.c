@@ -5,18 +5,18 @@ static struct loop *loop;
 
 static struct loop *loop_with(struct loop_submit_policy policy, uint32_t sq_entries)
 {
-    return test_loop_new(&(struct loop_options){ .sq_entries = sq_entries, .submit = policy });
+    return test_loop_new(&(struct loop_options){.sq_entries = sq_entries, .submit = policy});
 }
 
 /* The reasons are all there are. */
 static void reasons_sum_up(struct loop_stats stats)
 {
-    ck_assert_uint_eq(stats.enters, stats.enters_batch_full + stats.enters_deadline + stats.enters_wait + stats.enters_sq_full +
-                                        stats.enters_asked);
+    ck_assert_uint_eq(stats.enters, stats.enters_batch_full + stats.enters_deadline + stats.enters_wait +
+                                        stats.enters_sq_full + stats.enters_asked);
 }
 
 struct burst {
-    uint32_t count;  /* to start in the callback */
+    uint32_t count; /* to start in the callback */
     uint32_t ended;
     uint64_t entered; /* while starting them */
 };
@@ -50,10 +50,10 @@ static void burst_run(struct burst *burst)
 /* Goal: by default what a turn gathers goes with the wait, in one call. Method: 100 nops in a callback. */
 START_TEST(about_to_wait)
 {
-    struct burst      burst = { .count = 100 };
+    struct burst      burst = {.count = 100};
     struct loop_stats stats;
 
-    loop = loop_with((struct loop_submit_policy){ 0 }, 256);
+    loop = loop_with((struct loop_submit_policy){0}, 256);
     burst_run(&burst);
     stats = test_stats(loop);
     ck_assert_uint_eq(burst.entered, 0);
@@ -68,9 +68,9 @@ END_TEST
 /* Goal: a full batch goes at once. Method: batches of 4, 10 nops: two full ones; the rest with the wait. */
 START_TEST(batch_full)
 {
-    struct burst burst = { .count = 10 };
+    struct burst burst = {.count = 10};
 
-    loop = loop_with((struct loop_submit_policy){ .batch = 4 }, 256);
+    loop = loop_with((struct loop_submit_policy){.batch = 4}, 256);
     test_turns(loop, 1);
     burst_run(&burst);
     ck_assert_uint_eq(burst.entered, 2);
@@ -83,14 +83,14 @@ END_TEST
 /* Goal: the policy changes at run time. Method: the same burst under batch 4, none, 1; bad ones change nothing. */
 START_TEST(changed)
 {
-    static const uint32_t batches[] = { 4, 0, 1 }, expected[] = { 2, 0, 8 };
+    static const uint32_t batches[] = {4, 0, 1}, expected[] = {2, 0, 8};
 
-    loop = loop_with((struct loop_submit_policy){ 0 }, 256);
+    loop = loop_with((struct loop_submit_policy){0}, 256);
     test_turns(loop, 1);
     for (size_t i = 0; i < TEST_COUNT(batches); i++) {
-        struct burst burst = { .count = 8 };
+        struct burst burst = {.count = 8};
 
-        ck_assert_int_eq(loop_submit_policy_set(loop, &(struct loop_submit_policy){ .batch = batches[i] }), 0);
+        ck_assert_int_eq(loop_submit_policy_set(loop, &(struct loop_submit_policy){.batch = batches[i]}), 0);
         burst_run(&burst);
         ck_assert_msg(burst.entered == expected[i], "batch %u: %" PRIu64 " enters", batches[i], burst.entered);
     }
@@ -101,10 +101,10 @@ END_TEST
 /* Goal: a full SQ is submitted, and nothing is lost. Method: 100 nops and an SQ of 8. */
 START_TEST(sq_full)
 {
-    struct burst      burst = { .count = 100 };
+    struct burst      burst = {.count = 100};
     struct loop_stats stats;
 
-    loop = loop_with((struct loop_submit_policy){ 0 }, 8);
+    loop = loop_with((struct loop_submit_policy){0}, 8);
     test_turns(loop, 1);
     burst_run(&burst);
     stats = test_stats(loop);
@@ -131,9 +131,9 @@ static void chain_in_callback(struct loop *of, const struct loop_result *result,
 /* Goal: a full SQ is told from a full batch. Method: a chain that does not fit behind six others in an SQ of 8. */
 START_TEST(sq_full_for_a_chain)
 {
-    struct burst burst = { 0 };
+    struct burst burst = {0};
 
-    loop = loop_with((struct loop_submit_policy){ 0 }, 8);
+    loop = loop_with((struct loop_submit_policy){0}, 8);
     test_turns(loop, 1);
     ck_assert_int_gt(loop_nop(loop, chain_in_callback, &burst, NULL), 0);
     test_run(loop);
@@ -144,8 +144,8 @@ START_TEST(sq_full_for_a_chain)
 }
 END_TEST
 
-/* Goal: with a deadline, SQEs leave while callbacks still run; without one they don't. Method: 1000 completions in a turn, each starting a
- * nop, under a deadline of 1 ns. */
+/* Goal: with a deadline, SQEs leave while callbacks still run; without one they don't. Method: 1000 completions in a
+ * turn, each starting a nop, under a deadline of 1 ns. */
 static void chatty(struct loop *of, const struct loop_result *result, void *arg)
 {
     (void)result;
@@ -154,9 +154,9 @@ static void chatty(struct loop *of, const struct loop_result *result, void *arg)
 
 START_TEST(deadline)
 {
-    struct burst burst = { 0 };
+    struct burst burst = {0};
 
-    loop = loop_with((struct loop_submit_policy){ .deadline_ns = _i == 0 ? 0 : 1 }, 2048);
+    loop = loop_with((struct loop_submit_policy){.deadline_ns = _i == 0 ? 0 : 1}, 2048);
     test_turns(loop, 1);
     for (int i = 0; i < 1000; i++)
         ck_assert_int_gt(loop_nop(loop, chatty, &burst, NULL), 0);
@@ -186,9 +186,9 @@ static void asking(struct loop *of, const struct loop_result *result, void *arg)
 
 START_TEST(asked)
 {
-    struct burst burst = { 0 };
+    struct burst burst = {0};
 
-    loop = loop_with((struct loop_submit_policy){ 0 }, 64);
+    loop = loop_with((struct loop_submit_policy){0}, 64);
     ck_assert_int_gt(loop_nop(loop, asking, &burst, NULL), 0);
     test_run(loop);
     ck_assert_uint_eq(burst.ended, 3);
@@ -199,16 +199,17 @@ START_TEST(asked)
 }
 END_TEST
 
-/* Goal: a wait goes on for min_wait_ns while there are fewer than min_wait_batch completions. Method: one is there at once. */
+/* Goal: a wait goes on for min_wait_ns while there are fewer than min_wait_batch completions. Method: one is there at
+ * once. */
 START_TEST(min_wait)
 {
-    struct test_log log[2] = { 0 };
+    struct test_log log[2] = {0};
     int             fds[2];
     char            bytes[2];
     uint64_t        begin;
 
-    loop = loop_with((struct loop_submit_policy){ .min_wait_ns = 30 * LOOP_MILLISECOND, .min_wait_batch = 64 }, 64);
-    if (!loop_features(loop)->min_wait) {
+    loop = loop_with((struct loop_submit_policy){.min_wait_ns = 30 * LOOP_MILLISECOND, .min_wait_batch = 64}, 64);
+    if (!loop_features_get(loop)->min_wait) {
         test_skip("min_wait: the kernel lacks it");
         test_loop_free(loop);
         return;
@@ -231,28 +232,30 @@ START_TEST(min_wait)
 }
 END_TEST
 
-/* Goal: min_wait with a batch that comes does not hold the wait for ever. Method: an hour of min_wait, a batch of 2, two nops. */
+/* Goal: min_wait with a batch that comes does not hold the wait for ever. Method: an hour of min_wait, a batch of 2,
+ * two nops. */
 START_TEST(min_wait_batch)
 {
-    struct burst burst = { .count = 2 };
+    struct burst burst = {.count = 2};
 
-    loop = loop_with((struct loop_submit_policy){ .min_wait_ns = LOOP_SECOND, .min_wait_batch = 2 }, 64);
+    loop = loop_with((struct loop_submit_policy){.min_wait_ns = LOOP_SECOND, .min_wait_batch = 2}, 64);
     burst_run(&burst);
     test_loop_free(loop);
 }
 END_TEST
 
-/* Goal: turns that wait for nothing enter no more than needed, and NOWAIT turns never wait. Method: 100 turns with a silent recv. */
+/* Goal: turns that wait for nothing enter no more than needed, and NOWAIT turns never wait. Method: 100 turns with a
+ * silent recv. */
 START_TEST(idle_turns)
 {
-    struct test_log   log = { 0 };
+    struct test_log   log = {0};
     struct loop_stats stats;
     int               fds[2];
     char              byte;
     loop_id           id;
 
     test_socketpair(fds);
-    loop = loop_with((struct loop_submit_policy){ 0 }, 64);
+    loop = loop_with((struct loop_submit_policy){0}, 64);
     id = loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL);
     test_turns(loop, 100);
     stats = test_stats(loop);

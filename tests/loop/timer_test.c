@@ -5,7 +5,7 @@ static struct loop *loop;
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 64 });
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
 }
 
 static void teardown(void)
@@ -42,7 +42,8 @@ static void probe_start(struct probe *probe, uint64_t delay_ns, uint64_t repeat_
     ck_assert_int_eq(loop_timer_start(loop, &probe->timer, delay_ns, repeat_ns, probe_fire), 0);
 }
 
-/* Goal: 20 000 timers fire in the exact order of (deadline, start). Method: random deadlines over 50 ms, many equal, checked in the callbacks. */
+/* Goal: 20 000 timers fire in the exact order of (deadline, start). Method: random deadlines over 50 ms, many equal,
+ * checked in the callbacks. */
 static uint64_t last_deadline, last_order, ordered;
 
 static void ordered_fire(struct loop_timer *timer)
@@ -79,8 +80,9 @@ START_TEST(exact_order)
 }
 END_TEST
 
-/* Goal: order and life match a sorted model under random starts, restarts, stops and callbacks that do the same. Method: 300 timers, 5000
- * operations by seed, half of them from callbacks; each firing must be the first of the model. */
+/* Goal: order and life match a sorted model under random starts, restarts, stops and callbacks that do the same.
+ * Method: 300 timers, 5000 operations by seed, half of them from callbacks; each firing must be the first of the model.
+ */
 enum { MODEL = 300, MODEL_OPERATIONS = 5000 };
 
 static struct model {
@@ -94,7 +96,8 @@ static void model_fire(struct loop_timer *timer);
 static void model_step(void)
 {
     size_t   i = test_random(&model.random) % MODEL;
-    uint64_t delay = test_random(&model.random) % (test_random(&model.random) % 4 == 0 ? 20 * LOOP_MILLISECOND : 50 * LOOP_MICROSECOND);
+    uint64_t delay = test_random(&model.random) %
+                     (test_random(&model.random) % 4 == 0 ? 20 * LOOP_MILLISECOND : 50 * LOOP_MICROSECOND);
 
     if (model.operations >= MODEL_OPERATIONS)
         return;
@@ -120,7 +123,8 @@ static void model_step(void)
     ck_assert(loop_timer_active(&model.timers[i]));
 }
 
-/* A timer that was started in this batch of callbacks comes in the next turn, whatever its deadline: the batch is what was started up to now. */
+/* A timer that was started in this batch of callbacks comes in the next turn, whatever its deadline: the batch is what
+ * was started up to now. */
 static uint64_t batch_now, batch_order;
 
 static void model_fire(struct loop_timer *timer)
@@ -193,10 +197,11 @@ START_TEST(nanoseconds)
 }
 END_TEST
 
-/* Goal: equal deadlines fire in the order of their starts, restarts counting anew. Method: ten, the third started again. */
+/* Goal: equal deadlines fire in the order of their starts, restarts counting anew. Method: ten, the third started
+ * again. */
 START_TEST(equal_deadlines)
 {
-    static const uint64_t  expected[10] = { 0, 1, 3, 4, 5, 6, 7, 8, 9, 2 };
+    static const uint64_t  expected[10] = {0, 1, 3, 4, 5, 6, 7, 8, 9, 2};
     static struct numbered timers[10];
     uint64_t               at = loop_now(loop) + LOOP_MILLISECOND;
 
@@ -214,10 +219,11 @@ END_TEST
 /* Goal: one-shots fire once, never early, and are inactive then. Method: delays from 0 to 20 ms one after the other. */
 START_TEST(one_shot)
 {
-    static const uint64_t delays[] = { 0, 1, 999, 1024, 65536, LOOP_MILLISECOND, 5 * LOOP_MILLISECOND, 20 * LOOP_MILLISECOND };
+    static const uint64_t delays[] = {
+        0, 1, 999, 1024, 65536, LOOP_MILLISECOND, 5 * LOOP_MILLISECOND, 20 * LOOP_MILLISECOND};
 
     for (size_t i = 0; i < TEST_COUNT(delays); i++) {
-        struct probe probe = { 0 };
+        struct probe probe = {0};
 
         probe_start(&probe, delays[i], 0);
         ck_assert(loop_timer_active(&probe.timer));
@@ -251,7 +257,7 @@ static void repeat_fire(struct loop_timer *timer)
 /* Goal: a repeating timer fires at each period, never early, until it is stopped, also in its own callback. */
 START_TEST(repeats)
 {
-    struct repeat repeat = { .start = loop_now(loop), .period = LOOP_MILLISECOND, .limit = 10 };
+    struct repeat repeat = {.start = loop_now(loop), .period = LOOP_MILLISECOND, .limit = 10};
 
     repeat.timer.data = &repeat;
     ck_assert_int_eq(loop_timer_start(loop, &repeat.timer, repeat.period, repeat.period, repeat_fire), 0);
@@ -261,8 +267,8 @@ START_TEST(repeats)
 }
 END_TEST
 
-/* Goal: the next deadline counts from the last, or from now if a whole period was missed. Method: a callback that sleeps past three periods,
- * and one that sleeps half a period. */
+/* Goal: the next deadline counts from the last, or from now if a whole period was missed. Method: a callback that
+ * sleeps past three periods, and one that sleeps half a period. */
 struct late {
     struct loop_timer timer;
     uint64_t          deadline, period;
@@ -291,7 +297,7 @@ static void late_fire(struct loop_timer *timer)
 
 START_TEST(repeats_when_late)
 {
-    struct late late = { .period = 4 * LOOP_MILLISECOND };
+    struct late late = {.period = 4 * LOOP_MILLISECOND};
 
     late.timer.data = &late;
     ck_assert_int_eq(loop_timer_start(loop, &late.timer, 4 * LOOP_MILLISECOND, late.period, late_fire), 0);
@@ -304,8 +310,8 @@ END_TEST
 /* Goal: again counts from now, and refuses what does not repeat. */
 START_TEST(again)
 {
-    struct probe      probe = { 0 };
-    struct loop_timer zeroed = { 0 };
+    struct probe      probe = {0};
+    struct loop_timer zeroed = {0};
 
     ck_assert_int_eq(loop_timer_again(&zeroed), -EINVAL);
     probe_start(&probe, LOOP_SECOND, 0);
@@ -329,7 +335,7 @@ END_TEST
 /* Goal: bad arguments, and harmless ones. */
 START_TEST(arguments)
 {
-    struct loop_timer timer = { 0 };
+    struct loop_timer timer = {0};
 
     loop_timer_stop(&timer);
     ck_assert(!loop_timer_active(&timer));
@@ -349,7 +355,7 @@ END_TEST
 /* Goal: unref before the start counts too, and a restart keeps it. */
 START_TEST(unref)
 {
-    struct probe probe = { 0 };
+    struct probe probe = {0};
 
     loop_timer_unref(&probe.timer);
     probe_start(&probe, LOOP_MILLISECOND, 0);
@@ -386,10 +392,11 @@ static void stop_other(struct loop_timer *timer)
     loop_timer_stop(timer == &pair->first ? &pair->second : &pair->first);
 }
 
-/* Goal: a callback may stop another timer that is due in the same turn. Method: two equal deadlines, each stops the other. */
+/* Goal: a callback may stop another timer that is due in the same turn. Method: two equal deadlines, each stops the
+ * other. */
 START_TEST(stop_of_a_due_one)
 {
-    struct pair pair = { 0 };
+    struct pair pair = {0};
 
     pair.first.data = pair.second.data = &pair;
     ck_assert_int_eq(loop_timer_start(loop, &pair.first, 0, 0, stop_other), 0);
@@ -409,7 +416,8 @@ static void free_both(struct loop_timer *timer)
     free(timer);
 }
 
-/* Goal: nothing of a timer is read after its last callback, or after its stop. Method: a callback frees itself and a due neighbour. */
+/* Goal: nothing of a timer is read after its last callback, or after its stop. Method: a callback frees itself and a
+ * due neighbour. */
 START_TEST(freed_in_the_callback)
 {
     for (int i = 0; i < 10; i++) {
@@ -436,10 +444,11 @@ static void restart_zero(struct loop_timer *timer)
         ck_assert_int_eq(loop_timer_start(loop, timer, 0, 0, restart_zero), 0);
 }
 
-/* Goal: delay 0 from a callback means the next turn. Method: a timer that restarts itself fifty times, turn numbers compared. */
+/* Goal: delay 0 from a callback means the next turn. Method: a timer that restarts itself fifty times, turn numbers
+ * compared. */
 START_TEST(zero_delay_in_a_callback)
 {
-    struct pair pair = { 0 };
+    struct pair pair = {0};
 
     pair.first.data = &pair;
     ck_assert_int_eq(loop_timer_start(loop, &pair.first, 0, 0, restart_zero), 0);
@@ -460,8 +469,8 @@ static void start_past(struct loop_timer *timer)
 /* Goal: a time in the past is due at once, in the next turn when asked for in a callback. */
 START_TEST(past)
 {
-    struct pair  pair = { 0 };
-    struct probe probe = { 0 };
+    struct pair  pair = {0};
+    struct probe probe = {0};
 
     probe.timer.data = &probe;
     ck_assert_int_eq(loop_timer_start_at(loop, &probe.timer, 0, 0, probe_fire), 0);
@@ -482,10 +491,11 @@ END_TEST
 /* Goal: the far future is no overflow. Method: years, and the greatest values, beside a near timer; all stand still. */
 START_TEST(far_future)
 {
-    static const uint64_t delays[] = { 86400 * LOOP_SECOND,       365 * 86400 * LOOP_SECOND, 500ull * 365 * 86400 * LOOP_SECOND,
-                                       INT64_MAX,                 UINT64_MAX - 1,            UINT64_MAX };
-    struct loop_timer     timers[2 * TEST_COUNT(delays)] = { 0 };
-    struct probe          probe = { 0 };
+    static const uint64_t delays[] = {
+        86400 * LOOP_SECOND, 365 * 86400 * LOOP_SECOND, 500ull * 365 * 86400 * LOOP_SECOND, INT64_MAX, UINT64_MAX - 1,
+        UINT64_MAX};
+    struct loop_timer timers[2 * TEST_COUNT(delays)] = {0};
+    struct probe      probe = {0};
 
     for (size_t i = 0; i < TEST_COUNT(delays); i++) {
         ck_assert_int_eq(loop_timer_start(loop, &timers[2 * i], delays[i], 0, no_fire), 0);
@@ -505,7 +515,7 @@ END_TEST
 /* Goal: a restart replaces the earlier start. Method: later, then sooner; the callback of the last start counts. */
 START_TEST(restart)
 {
-    struct probe probe = { 0 };
+    struct probe probe = {0};
 
     ck_assert_int_eq(loop_timer_start(loop, &probe.timer, 0, 0, no_fire), 0);
     probe_start(&probe, 5 * LOOP_MILLISECOND, 0);
@@ -521,8 +531,8 @@ END_TEST
 /* Goal: a timer ends a wait for other things. Method: a silent recv beside it. */
 START_TEST(beside_a_wait)
 {
-    struct probe    probe = { 0 };
-    struct test_log log = { 0 };
+    struct probe    probe = {0};
+    struct test_log log = {0};
     int             fds[2];
     char            byte;
     loop_id         id;

@@ -56,7 +56,8 @@ static void model_expire(struct model *model)
         node = due.next;
         first = model_first(model);
         ck_assert_int_ge(first, 0);
-        ck_assert_msg(node == &model->nodes[first], "node %d came, %d was the first", (int)(node - model->nodes), first);
+        ck_assert_msg(node == &model->nodes[first], "node %d came, %d was the first", (int)(node - model->nodes),
+                      first);
         ck_assert_uint_le(node->deadline_ns, model->now);
         model_cancel(model, first);
         model->fired++;
@@ -198,7 +199,7 @@ END_TEST
 START_TEST(a_due_node_can_be_cancelled)
 {
     static struct wheel    wheel;
-    struct loop_timer_node nodes[3] = { 0 }, due;
+    struct loop_timer_node nodes[3] = {0}, due;
 
     wheel_init(&wheel, 0);
     for (int i = 0; i < 3; i++) {

@@ -609,30 +609,32 @@ START_TEST(out_of_descriptors)
 }
 END_TEST
 
-/* Goal: a descriptor that the loop itself closes wakes a resting listener. Method: the only free descriptor goes to a stream; closing that must bring the next
- * connection before the listener's own 100 ms: no second report of -EMFILE may stand between. */
-START_TEST(closing_wakes_a_resting_listener)
+/* Rests a listener for want of descriptors, closes a stream, and waits for the connection that this lets in. Returns how long it took since the
+ * listener began to rest. */
+static uint64_t rest_and_close(void)
 {
     struct loop        *loop = test_loop_new(NULL);
     struct loop_address address = net_address(NET_TCP4);
     struct door         door = { 0 };
     struct rlimit       before;
     int                 clients[2];
-    uint32_t            errors;
+    uint64_t            began;
 
     serving = &door;
+    served = (struct end){ 0 };
     door.listener.data = loop;
     ck_assert_int_eq(loop_listener_start(loop, &door.listener, &address, NULL, serving_accept_cb), 0);
     ck_assert_int_eq(loop_listener_address(&door.listener, &door.address), 0);
     door_fill(loop, &door, clients, TEST_COUNT(clients));
     before = leave_descriptors(1);
     ck_assert_int_eq(CALL(loop_listener_resume(&door.listener)), 0);
+    began = test_clock();
     run_until(loop, door.errors == 1);
+    ck_assert_int_eq(door.error, -EMFILE);
     ck_assert_uint_eq(door.accepted, 1);
-    errors = door.errors;
     end_close(&served);
     run_until(loop, door.accepted == 2);
-    ck_assert_uint_eq(door.errors, errors);
+    began = test_clock() - began;
     ck_assert_uint_eq(served.closes, 1);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
     for (size_t i = 0; i < TEST_COUNT(clients); i++)
@@ -641,6 +643,18 @@ START_TEST(closing_wakes_a_resting_listener)
     door.accepted = 1;
     door_close(loop, &door);
     test_loop_free(loop);
+    return began;
+}
+
+/* Goal: a descriptor that the loop itself closes wakes a resting listener. Method: the only free descriptor goes to a stream, which is closed. By
+ * itself the listener tries after 100 ms and no earlier, so a connection before that shows that it was woken. A busy machine may be
+ * late and show nothing: then once more. */
+START_TEST(closing_wakes_a_resting_listener)
+{
+    uint32_t attempts = 0;
+
+    while (rest_and_close() >= 100 * LOOP_MILLISECOND)
+        ck_assert_msg(++attempts < 30, "it goes on only after its own 100 ms");
 }
 END_TEST
 

@@ -8,7 +8,7 @@
 
 /* ---- seam 2: the real system, but for the clock and files */
 
-#define sys_clock_ns sys_clock_ns_real
+#define sys_clock_ns    sys_clock_ns_real
 #define sys_read_number sys_read_number_real
 uint64_t sys_clock_ns_real(void);
 int      sys_read_number_real(const char *path, long *ret_number);
@@ -42,18 +42,18 @@ int sys_read_number(const char *path, long *ret_number)
 enum { FD_BASE = 1000000, GROUPS_MAX = 16, OVERFLOW_MAX = 4096 };
 
 struct memory {
-    unsigned             sq_head, sq_tail, sq_mask, sq_entries, sq_flags, sq_dropped;
-    unsigned             cq_head, cq_tail, cq_mask, cq_entries, cq_flags, cq_overflow;
-    unsigned            *array;
-    struct io_uring_sqe *sqes;
-    struct io_uring_cqe *cqes;
-    int                  fd;
-    bool                 enabled;
+    unsigned                  sq_head, sq_tail, sq_mask, sq_entries, sq_flags, sq_dropped;
+    unsigned                  cq_head, cq_tail, cq_mask, cq_entries, cq_flags, cq_overflow;
+    unsigned                 *array;
+    struct io_uring_sqe      *sqes;
+    struct io_uring_cqe      *cqes;
+    int                       fd;
+    bool                      enabled;
     struct io_uring_buf_ring *groups[GROUPS_MAX];
-    unsigned             group_entries[GROUPS_MAX];
-    uint16_t             group_heads[GROUPS_MAX];
-    struct io_uring_cqe *overflow; /* allocated with the rest */
-    unsigned             overflow_head, overflow_tail;
+    unsigned                  group_entries[GROUPS_MAX];
+    uint16_t                  group_heads[GROUPS_MAX];
+    struct io_uring_cqe      *overflow; /* allocated with the rest */
+    unsigned                  overflow_head, overflow_tail;
 };
 
 static struct memory *current;
@@ -63,9 +63,10 @@ void script_reset(void)
 {
     memset(&script, 0, sizeof(script));
     script.now_ns = UINT64_C(1000000000000);
-    script.features = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_RW_CUR_POS |
-                      IORING_FEAT_CUR_PERSONALITY | IORING_FEAT_FAST_POLL | IORING_FEAT_POLL_32BITS | IORING_FEAT_EXT_ARG |
-                      IORING_FEAT_NATIVE_WORKERS | IORING_FEAT_RSRC_TAGS | IORING_FEAT_CQE_SKIP | IORING_FEAT_LINKED_FILE |
+    script.features = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE |
+                      IORING_FEAT_RW_CUR_POS | IORING_FEAT_CUR_PERSONALITY | IORING_FEAT_FAST_POLL |
+                      IORING_FEAT_POLL_32BITS | IORING_FEAT_EXT_ARG | IORING_FEAT_NATIVE_WORKERS |
+                      IORING_FEAT_RSRC_TAGS | IORING_FEAT_CQE_SKIP | IORING_FEAT_LINKED_FILE |
                       IORING_FEAT_REG_REG_RING | IORING_FEAT_MIN_TIMEOUT;
     script.opcode_last = IORING_OP_LAST - 1;
     script.entries_most = UINT32_MAX;
@@ -128,7 +129,7 @@ int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_par
 
     ck_assert_uint_lt(script.setups_count, SCRIPT_SETUPS_MAX);
     script.setups[script.setups_count++] =
-        (struct script_setup){ .entries = entries, .cq_entries = params->cq_entries, .flags = params->flags };
+        (struct script_setup){.entries = entries, .cq_entries = params->cq_entries, .flags = params->flags};
     if (script.setup_error != 0)
         return script.setup_error;
     if ((params->flags & script.refused_flags) != 0)
@@ -137,7 +138,8 @@ int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_par
         return -ENOMEM;
     memory = zeroed(1, sizeof(*memory));
     memory->sq_entries = power_of_two(entries);
-    memory->cq_entries = (params->flags & IORING_SETUP_CQSIZE) != 0 ? power_of_two(params->cq_entries) : 2 * memory->sq_entries;
+    memory->cq_entries =
+        (params->flags & IORING_SETUP_CQSIZE) != 0 ? power_of_two(params->cq_entries) : 2 * memory->sq_entries;
     memory->sq_mask = memory->sq_entries - 1;
     memory->cq_mask = memory->cq_entries - 1;
     memory->array = zeroed(memory->sq_entries, sizeof(memory->array[0]));
@@ -367,7 +369,7 @@ static int wait_for(unsigned min_complete, uint64_t timeout_ns, bool early)
 
 int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags, void *arg, size_t arg_size)
 {
-    struct script_enter plan = { 0 };
+    struct script_enter plan = {0};
     int                 taken, r;
 
     if (current == NULL || !current->enabled)
@@ -424,8 +426,7 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
     ck_assert_ptr_nonnull(current);
     ck_assert_int_eq(fd, current->fd);
     switch (opcode) {
-    case IORING_REGISTER_PROBE:
-        return register_probe(arg, arg_count);
+    case IORING_REGISTER_PROBE: return register_probe(arg, arg_count);
     case IORING_REGISTER_ENABLE_RINGS:
         if (current->enabled)
             return -EBADFD;
@@ -436,14 +437,9 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
             return script.register_fds_error;
         ((struct io_uring_rsrc_update *)arg)->offset = 0;
         return 1;
-    case IORING_UNREGISTER_RING_FDS:
-        return 1;
-    case IORING_REGISTER_PBUF_RING:
-        return register_buffers(arg);
-    case IORING_UNREGISTER_PBUF_RING:
-        current->groups[((struct io_uring_buf_reg *)arg)->bgid] = NULL;
-        return 0;
-    default:
-        return -EINVAL;
+    case IORING_UNREGISTER_RING_FDS: return 1;
+    case IORING_REGISTER_PBUF_RING: return register_buffers(arg);
+    case IORING_UNREGISTER_PBUF_RING: current->groups[((struct io_uring_buf_reg *)arg)->bgid] = NULL; return 0;
+    default: return -EINVAL;
     }
 }

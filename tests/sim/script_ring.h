@@ -1,8 +1,10 @@
-/* tests/sim/script_ring.h: both seams without a kernel: a ring in memory and a clock that stands still, moved by the test.
+/* tests/sim/script_ring.h: both seams without a kernel: a ring in memory and a clock that stands still, moved by the
+ * test.
  *
- * Linked with the core in place of ring_kernel.c and sys_linux.c. SQEs that the library submits stand pending until the test
- * completes them. By itself the ring only answers nops, and cancels as the kernel would, unless told to be manual. A wait with
- * nothing to report runs on_wait, then moves the clock to the end of its timeout; without a timeout it fails the test. */
+ * Linked with the core in place of ring_kernel.c and sys_linux.c. SQEs that the library submits stand pending until the
+ * test completes them. By itself the ring only answers nops, and cancels as the kernel would, unless told to be manual.
+ * A wait with nothing to report runs on_wait, then moves the clock to the end of its timeout; without a timeout it
+ * fails the test. */
 #ifndef RINGLOOP_TESTS_SIM_SCRIPT_RING_H
 #define RINGLOOP_TESTS_SIM_SCRIPT_RING_H
 
@@ -18,7 +20,7 @@ struct script_enter {
     int      result; /* negative: returned at once. 0: the usual work, with the limits below */
     unsigned take;   /* with limited: takes no more SQEs than this */
     bool     limited;
-    bool     early;  /* a wait returns with nothing */
+    bool     early; /* a wait returns with nothing */
 };
 
 struct script_setup {
@@ -32,16 +34,16 @@ struct script_file {
 
 struct script {
     /* Set by the test. */
-    uint64_t            now_ns;         /* what sys_clock_ns() says */
-    uint64_t            clock_step_ns;  /* added at each look at the clock */
-    bool                manual;         /* nothing is completed by itself */
-    unsigned            features;       /* IORING_FEAT_* that set-up reports */
-    unsigned            refused_flags;  /* set-ups that ask for any of these get -EINVAL */
-    unsigned            entries_most;   /* larger ones get -ENOMEM */
-    int                 setup_error;    /* every set-up gets this */
-    int                 register_error; /* of IORING_REGISTER_PBUF_RING */
-    int                 register_fds_error;
-    unsigned            opcode_last;
+    uint64_t now_ns;         /* what sys_clock_ns() says */
+    uint64_t clock_step_ns;  /* added at each look at the clock */
+    bool     manual;         /* nothing is completed by itself */
+    unsigned features;       /* IORING_FEAT_* that set-up reports */
+    unsigned refused_flags;  /* set-ups that ask for any of these get -EINVAL */
+    unsigned entries_most;   /* larger ones get -ENOMEM */
+    int      setup_error;    /* every set-up gets this */
+    int      register_error; /* of IORING_REGISTER_PBUF_RING */
+    int      register_fds_error;
+    unsigned opcode_last;
     void (*on_wait)(void *arg);
     void               *on_wait_arg;
     struct script_enter plan[SCRIPT_PLAN_MAX]; /* of the next enters */
@@ -53,7 +55,7 @@ struct script {
     unsigned            setups_count, rings_open;
     unsigned            enters, waits;
     unsigned            last_to_submit, last_min_complete, last_flags;
-    uint64_t            last_timeout_ns; /* UINT64_MAX: none */
+    uint64_t            last_timeout_ns;             /* UINT64_MAX: none */
     struct io_uring_sqe pending[SCRIPT_PENDING_MAX]; /* in the order submitted */
     unsigned            pending_count;
     unsigned            taken; /* SQEs in all */
@@ -80,7 +82,8 @@ void script_cqe(uint64_t user_data, int32_t res, uint32_t flags);
 /* Says in the SQ's flags that the kernel has work for a next enter, until there is one. */
 void script_taskrun(void);
 
-/* Takes a buffer of the group as the kernel would and fills it; returns the completion's flags for it, or 0 if the group is empty. */
+/* Takes a buffer of the group as the kernel would and fills it; returns the completion's flags for it, or 0 if the
+ * group is empty. */
 uint32_t script_buffer(uint16_t group, const void *data, uint32_t size);
 
 /* Completions in the CQ, and those that it had no room for. */

@@ -1,4 +1,5 @@
-/* tests/sim/script_test.c: what the kernel can't be made to do, and time that stands still: the core over a scripted ring. */
+/* tests/sim/script_test.c: what the kernel can't be made to do, and time that stands still: the core over a scripted
+ * ring. */
 #include "tests/sim/script_ring.h"
 #include "tests/support/test.h"
 
@@ -13,7 +14,8 @@ static void setup(void)
 static void loop_setup(void)
 {
     script_reset();
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 8, .cq_entries = 8, .buffer_size = 64, .buffer_count = 4 });
+    loop =
+        test_loop_new(&(struct loop_options){.sq_entries = 8, .cq_entries = 8, .buffer_size = 64, .buffer_count = 4});
     test_turns(loop, 1);
 }
 
@@ -41,28 +43,29 @@ static struct io_uring_sqe *recv_sqe(unsigned n)
 
 /* ---- set-up */
 
-/* Goal: what a kernel refuses is left out step by step. Method: refuse flags; look at what was asked for and what is reported. */
+/* Goal: what a kernel refuses is left out step by step. Method: refuse flags; look at what was asked for and what is
+ * reported. */
 START_TEST(setup_falls_back)
 {
     static const struct {
         unsigned refused;
         bool     single_issuer, defer_taskrun;
     } table[] = {
-        { 0, true, true },
-        { IORING_SETUP_DEFER_TASKRUN, true, false },
-        { IORING_SETUP_SINGLE_ISSUER, false, false },
-        { IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, false, false },
+        {0, true, true},
+        {IORING_SETUP_DEFER_TASKRUN, true, false},
+        {IORING_SETUP_SINGLE_ISSUER, false, false},
+        {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, false, false},
     };
 
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
-        struct test_log log = { 0 };
+        struct test_log log = {0};
 
         script_reset();
         script.refused_flags = table[i].refused;
         loop = test_loop_new(NULL);
-        ck_assert_int_eq(loop_features(loop)->single_issuer, table[i].single_issuer);
-        ck_assert_int_eq(loop_features(loop)->defer_taskrun, table[i].defer_taskrun);
-        ck_assert_uint_eq(loop_features(loop)->setup_flags & table[i].refused, 0);
+        ck_assert_int_eq(loop_features_get(loop)->single_issuer, table[i].single_issuer);
+        ck_assert_int_eq(loop_features_get(loop)->defer_taskrun, table[i].defer_taskrun);
+        ck_assert_uint_eq(loop_features_get(loop)->setup_flags & table[i].refused, 0);
         ck_assert_uint_eq(script.setups[0].entries, 256);
         ck_assert_uint_ne(script.setups[0].flags & IORING_SETUP_R_DISABLED, 0); /* any thread may run it first */
         ck_assert_int_gt(loop_nop(loop, test_log_cb, &log, NULL), 0);
@@ -74,21 +77,22 @@ START_TEST(setup_falls_back)
     script_reset();
     script.refused_flags = IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN;
     loop = NULL;
-    ck_assert_int_eq(loop_create(&loop, &(struct loop_options){ .allocator = test_allocator() }), -EINVAL);
+    ck_assert_int_eq(loop_create(&loop, &(struct loop_options){.allocator = test_allocator()}), -EINVAL);
     ck_assert_ptr_null(loop);
     ck_assert_int_eq(loop_obstacle(-EINVAL), LOOP_OBSTACLE_OLD_KERNEL);
 }
 END_TEST
 
-/* Goal: where memory for the ring is short, a smaller one is taken. Method: rings above 32 entries get -ENOMEM; then all do. */
+/* Goal: where memory for the ring is short, a smaller one is taken. Method: rings above 32 entries get -ENOMEM; then
+ * all do. */
 START_TEST(setup_halves)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     script.entries_most = 32;
-    loop = test_loop_new(&(struct loop_options){ .sq_entries = 1024 });
-    ck_assert_uint_eq(loop_features(loop)->sq_entries, 32);
-    ck_assert_uint_ge(loop_features(loop)->cq_entries, 32);
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 1024});
+    ck_assert_uint_eq(loop_features_get(loop)->sq_entries, 32);
+    ck_assert_uint_ge(loop_features_get(loop)->cq_entries, 32);
     ck_assert_uint_eq(script.setups_count, 6);
     for (int i = 0; i < 100; i++)
         ck_assert_int_gt(loop_nop(loop, i == 99 ? test_log_cb : NULL, &log, NULL), 0);
@@ -99,7 +103,7 @@ START_TEST(setup_halves)
     script_reset();
     script.entries_most = 4;
     loop = NULL;
-    ck_assert_int_eq(loop_create(&loop, &(struct loop_options){ .allocator = test_allocator() }), -ENOMEM);
+    ck_assert_int_eq(loop_create(&loop, &(struct loop_options){.allocator = test_allocator()}), -ENOMEM);
     ck_assert_ptr_null(loop);
     ck_assert_uint_eq(script.rings_open, 0);
 }
@@ -108,13 +112,13 @@ END_TEST
 /* Goal: an error of set-up is handed on as it is, and leaves nothing. */
 START_TEST(setup_errors)
 {
-    static const int errors[] = { -ENOSYS, -EPERM, -EACCES, -EMFILE, -ENFILE, -ENOMEM, -EOPNOTSUPP };
+    static const int errors[] = {-ENOSYS, -EPERM, -EACCES, -EMFILE, -ENFILE, -ENOMEM, -EOPNOTSUPP};
 
     for (size_t i = 0; i < TEST_COUNT(errors); i++) {
         script_reset();
         script.setup_error = errors[i];
         loop = NULL;
-        ck_assert_int_eq(loop_create(&loop, &(struct loop_options){ .allocator = test_allocator() }), errors[i]);
+        ck_assert_int_eq(loop_create(&loop, &(struct loop_options){.allocator = test_allocator()}), errors[i]);
         ck_assert_ptr_null(loop);
         ck_assert_uint_eq(test_memory.blocks, 0);
     }
@@ -124,15 +128,15 @@ END_TEST
 /* Goal: a kernel without a feature that contracts rest on is refused as too old. Method: take each away. */
 START_TEST(features_needed)
 {
-    static const unsigned needed[] = { IORING_FEAT_NODROP, IORING_FEAT_SUBMIT_STABLE, IORING_FEAT_FAST_POLL, IORING_FEAT_EXT_ARG,
-                                       IORING_FEAT_CQE_SKIP };
+    static const unsigned needed[] = {IORING_FEAT_NODROP, IORING_FEAT_SUBMIT_STABLE, IORING_FEAT_FAST_POLL,
+                                      IORING_FEAT_EXT_ARG, IORING_FEAT_CQE_SKIP};
 
     for (size_t i = 0; i < TEST_COUNT(needed); i++) {
         int r;
 
         script_reset();
         script.features &= ~needed[i];
-        r = loop_create(&loop, &(struct loop_options){ .allocator = test_allocator() });
+        r = loop_create(&loop, &(struct loop_options){.allocator = test_allocator()});
         ck_assert_int_lt(r, 0);
         ck_assert_int_eq(loop_obstacle(r), LOOP_OBSTACLE_OLD_KERNEL);
         ck_assert_uint_eq(script.rings_open, 0);
@@ -141,7 +145,7 @@ START_TEST(features_needed)
     script_reset();
     script.features &= ~(unsigned)IORING_FEAT_MIN_TIMEOUT; /* this one is not */
     loop = test_loop_new(NULL);
-    ck_assert(!loop_features(loop)->min_wait);
+    ck_assert(!loop_features_get(loop)->min_wait);
     test_loop_free(loop);
 }
 END_TEST
@@ -149,14 +153,14 @@ END_TEST
 /* Goal: the ring descriptor need not be registered. */
 START_TEST(setup_without_registered_ring)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     script.register_fds_error = -EINVAL;
     loop = test_loop_new(NULL);
     ck_assert_int_gt(loop_nop(loop, test_log_cb, &log, NULL), 0);
     test_run(loop);
     test_log_is(&log, 0);
-    ck_assert(!loop_features(loop)->registered_ring);
+    ck_assert(!loop_features_get(loop)->registered_ring);
     test_loop_free(loop);
 }
 END_TEST
@@ -170,26 +174,27 @@ START_TEST(obstacles)
         long               disabled; /* -1: there is no such file */
         enum loop_obstacle obstacle;
     } table[] = {
-        { 0, 0, LOOP_OBSTACLE_NONE },
-        { -ENOENT, 0, LOOP_OBSTACLE_NONE },
-        { -ECONNREFUSED, -1, LOOP_OBSTACLE_NONE },
-        { -ENOSYS, -1, LOOP_OBSTACLE_NO_KERNEL },
-        { -EINVAL, 0, LOOP_OBSTACLE_OLD_KERNEL },
-        { -EPERM, 2, LOOP_OBSTACLE_SYSCTL },
-        { -EPERM, 1, LOOP_OBSTACLE_SYSCTL },
-        { -EPERM, 0, LOOP_OBSTACLE_FILTER },
-        { -EPERM, -1, LOOP_OBSTACLE_FILTER },
-        { -EACCES, 0, LOOP_OBSTACLE_FILTER },
-        { -ENOMEM, 0, LOOP_OBSTACLE_MEMLOCK },
-        { -EMFILE, 0, LOOP_OBSTACLE_FILES },
-        { -ENFILE, 0, LOOP_OBSTACLE_FILES },
+        {0, 0, LOOP_OBSTACLE_NONE},
+        {-ENOENT, 0, LOOP_OBSTACLE_NONE},
+        {-ECONNREFUSED, -1, LOOP_OBSTACLE_NONE},
+        {-ENOSYS, -1, LOOP_OBSTACLE_NO_KERNEL},
+        {-EINVAL, 0, LOOP_OBSTACLE_OLD_KERNEL},
+        {-EPERM, 2, LOOP_OBSTACLE_SYSCTL},
+        {-EPERM, 1, LOOP_OBSTACLE_SYSCTL},
+        {-EPERM, 0, LOOP_OBSTACLE_FILTER},
+        {-EPERM, -1, LOOP_OBSTACLE_FILTER},
+        {-EACCES, 0, LOOP_OBSTACLE_FILTER},
+        {-ENOMEM, 0, LOOP_OBSTACLE_MEMLOCK},
+        {-EMFILE, 0, LOOP_OBSTACLE_FILES},
+        {-ENFILE, 0, LOOP_OBSTACLE_FILES},
     };
 
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
         script_reset();
         if (table[i].disabled >= 0)
-            script.files[0] = (struct script_file){ .path = disabled, .number = table[i].disabled };
-        ck_assert_msg(loop_obstacle(table[i].error) == table[i].obstacle, "case %zu: %d", i, (int)loop_obstacle(table[i].error));
+            script.files[0] = (struct script_file){.path = disabled, .number = table[i].disabled};
+        ck_assert_msg(loop_obstacle(table[i].error) == table[i].obstacle, "case %zu: %d", i,
+                      (int)loop_obstacle(table[i].error));
     }
     for (int a = LOOP_OBSTACLE_NONE; a <= LOOP_OBSTACLE_FILES; a++) {
         const char *text = loop_obstacle_text((enum loop_obstacle)a);
@@ -210,8 +215,9 @@ START_TEST(opcode_missing)
 
     script.opcode_last = IORING_OP_SENDMSG_ZC;
     loop = test_loop_new(NULL);
-    ck_assert_uint_eq(loop_features(loop)->opcode_last, IORING_OP_SENDMSG_ZC);
-    ck_assert_int_eq(loop_bind(loop, 5, (struct sockaddr *)&address, sizeof(address), test_log_cb, NULL, NULL), -EOPNOTSUPP);
+    ck_assert_uint_eq(loop_features_get(loop)->opcode_last, IORING_OP_SENDMSG_ZC);
+    ck_assert_int_eq(loop_bind(loop, 5, (struct sockaddr *)&address, sizeof(address), test_log_cb, NULL, NULL),
+                     -EOPNOTSUPP);
     ck_assert_int_eq(loop_listen(loop, 5, 1, test_log_cb, NULL, NULL), -EOPNOTSUPP);
     test_run(loop);
     ck_assert_uint_eq(script.taken - script_count(IORING_OP_POLL_ADD) - script_count(IORING_OP_READ), 0);
@@ -222,7 +228,7 @@ END_TEST
 /* Goal: a buffer group that can't be registered is an error of the call that needed it. */
 START_TEST(group_refused)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     script.register_error = -ENOMEM;
     loop = test_loop_new(NULL);
@@ -235,10 +241,11 @@ END_TEST
 
 /* ---- completions */
 
-/* Goal: a second completion of an ended operation is dropped and counted. Method: the same CQE twice in one turn, and once more later. */
+/* Goal: a second completion of an ended operation is dropped and counted. Method: the same CQE twice in one turn, and
+ * once more later. */
 START_TEST(duplicate)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     uint64_t        user_data;
 
     start_recv(&log, NULL);
@@ -256,12 +263,12 @@ START_TEST(duplicate)
 }
 END_TEST
 
-/* Goal: a stale completion does not reach the successor in its slot. Method: end one, start others, post the first's CQE again; plain and
- * extended contexts. */
+/* Goal: a stale completion does not reach the successor in its slot. Method: end one, start others, post the first's
+ * CQE again; plain and extended contexts. */
 START_TEST(stale)
 {
     const struct loop_terms *terms = _i == 0 ? NULL : LOOP_TERMS(.flags = LOOP_EXTENDED);
-    struct test_log          log[4] = { 0 };
+    struct test_log          log[4] = {0};
     uint64_t                 old;
 
     start_recv(&log[0], terms);
@@ -286,15 +293,16 @@ START_TEST(stale)
 }
 END_TEST
 
-/* Goal: generations do not repeat soon. Method: one slot used 70 000 times, all completions of the first come again in between. */
+/* Goal: generations do not repeat soon. Method: one slot used 70 000 times, all completions of the first come again in
+ * between. */
 START_TEST(generations)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     uint64_t        first = 0;
     uint32_t        count = 0;
 
     for (uint32_t i = 0; i < 70000; i++) {
-        log = (struct test_log){ 0 };
+        log = (struct test_log){0};
         start_recv(&log, NULL);
         test_turns(loop, 1);
         if (i == 0)
@@ -319,13 +327,23 @@ START_TEST(generations)
 }
 END_TEST
 
-/* Goal: completions that nobody can have asked for are dropped and counted. Method: slots, handlers and modes that never were. */
+/* Goal: completions that nobody can have asked for are dropped and counted. Method: slots, handlers and modes that
+ * never were. */
 START_TEST(unknown)
 {
-    static const uint64_t values[] = { 1,          2,          5,          6,
-                                       0xffff0001, 0xffff0002, UINT64_MAX - 2, UINT64_MAX - 1,
-                                       0,          0x200,      (uint64_t)7 << 9, (uint64_t)LOOP_HANDLERS_MAX << 9 };
-    struct test_log       log = { 0 };
+    static const uint64_t values[] = {1,
+                                      2,
+                                      5,
+                                      6,
+                                      0xffff0001,
+                                      0xffff0002,
+                                      UINT64_MAX - 2,
+                                      UINT64_MAX - 1,
+                                      0,
+                                      0x200,
+                                      (uint64_t)7 << 9,
+                                      (uint64_t)LOOP_HANDLERS_MAX << 9};
+    struct test_log       log = {0};
 
     for (size_t i = 0; i < TEST_COUNT(values); i++) {
         script_cqe(values[i], 1, i % 2 == 0 ? 0 : IORING_CQE_F_MORE);
@@ -344,7 +362,8 @@ START_TEST(unknown)
 }
 END_TEST
 
-/* Goal: completions are called back in the order of the CQ, whatever the order of the starts. Method: six recvs completed backwards. */
+/* Goal: completions are called back in the order of the CQ, whatever the order of the starts. Method: six recvs
+ * completed backwards. */
 static uint32_t order_next;
 
 static void order_cb(struct loop *of, const struct loop_result *result, void *arg)
@@ -366,7 +385,8 @@ START_TEST(reversed)
 }
 END_TEST
 
-/* Goal: an overflown CQ loses nothing and is counted. Method: 50 completions into a CQ of 8, without (_i = 0) and with a wait. */
+/* Goal: an overflown CQ loses nothing and is counted. Method: 50 completions into a CQ of 8, without (_i = 0) and with
+ * a wait. */
 static void complete_all(void *arg)
 {
     (void)arg;
@@ -403,11 +423,11 @@ START_TEST(restart_codes)
 {
     static const struct {
         int32_t res, told;
-    } table[] = { { -512, -EINTR }, { -513, -EINTR }, { -514, -EINTR }, { -516, -EINTR }, { -EINTR, -EINTR },
-                  { -511, -511 },   { -517, -517 },   { -ECANCELED, -ECANCELED } };
+    } table[] = {{-512, -EINTR},   {-513, -EINTR}, {-514, -EINTR}, {-516, -EINTR},
+                 {-EINTR, -EINTR}, {-511, -511},   {-517, -517},   {-ECANCELED, -ECANCELED}};
 
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
-        struct test_log log[2] = { 0 };
+        struct test_log log[2] = {0};
 
         start_recv(&log[0], NULL);
         start_recv(&log[1], LOOP_TERMS(.data = "x", .data_size = 1));
@@ -426,12 +446,12 @@ END_TEST
 /* Goal: no error of an enter that passes loses or repeats an SQE. Method: each error before the work, a few times. */
 START_TEST(enter_errors)
 {
-    static const int errors[] = { -EINTR, -EAGAIN, -EBUSY, -ENOMEM, -ETIME };
-    struct test_log  log[5] = { 0 };
+    static const int errors[] = {-EINTR, -EAGAIN, -EBUSY, -ENOMEM, -ETIME};
+    struct test_log  log[5] = {0};
     unsigned         taken = script.taken;
 
     for (int i = 0; i < 3; i++)
-        script_plan((struct script_enter){ .result = errors[_i] });
+        script_plan((struct script_enter){.result = errors[_i]});
     for (size_t i = 0; i < TEST_COUNT(log); i++)
         ck_assert_int_gt(loop_nop(loop, test_log_cb, &log[i], NULL), 0);
     test_run(loop);
@@ -465,14 +485,14 @@ static void burst_start(struct loop *of, const struct loop_result *result, void 
 
 START_TEST(enter_errors_with_a_full_queue)
 {
-    static const int errors[] = { -EINTR, -EAGAIN, -EBUSY, -ENOMEM, -ETIME };
-    struct burst     burst = { 0 };
+    static const int errors[] = {-EINTR, -EAGAIN, -EBUSY, -ENOMEM, -ETIME};
+    struct burst     burst = {0};
 
     ck_assert_int_gt(loop_nop(loop, burst_start, &burst, NULL), 0);
-    script_plan((struct script_enter){ 0 });
+    script_plan((struct script_enter){0});
     for (int i = 0; i < 6; i++) {
-        script_plan((struct script_enter){ .result = errors[_i] });
-        script_plan((struct script_enter){ .limited = true, .take = 3 });
+        script_plan((struct script_enter){.result = errors[_i]});
+        script_plan((struct script_enter){.limited = true, .take = 3});
     }
     test_run(loop);
     ck_assert_uint_eq(burst.ended, 100);
@@ -483,10 +503,10 @@ END_TEST
 /* Goal: SQEs that the kernel has not taken are offered again, in order. Method: it takes 0, 1, 2 ... of eight. */
 START_TEST(partial_submits)
 {
-    struct burst burst = { 0 };
+    struct burst burst = {0};
 
     for (unsigned take = 0; take < 8; take++)
-        script_plan((struct script_enter){ .limited = true, .take = take });
+        script_plan((struct script_enter){.limited = true, .take = take});
     for (uint32_t i = 0; i < 40; i++)
         ck_assert_int_gt(loop_nop(loop, burst_ended, &burst, LOOP_TERMS(.data = &i, .data_size = sizeof(i))), 0);
     test_run(loop);
@@ -501,7 +521,8 @@ static void finish_recv(void *arg)
     script_complete(recv_sqe(0), 1, 0);
 }
 
-/* Goal: waits that end with nothing are looked through and counted. Method: three of them, before a timer and before a result. */
+/* Goal: waits that end with nothing are looked through and counted. Method: three of them, before a timer and before a
+ * result. */
 static uint64_t fired_at;
 
 static void note_time(struct loop_timer *timer)
@@ -512,12 +533,12 @@ static void note_time(struct loop_timer *timer)
 
 START_TEST(early_waits)
 {
-    struct loop_timer timer = { 0 };
-    struct test_log   log = { 0 };
+    struct loop_timer timer = {0};
+    struct test_log   log = {0};
     uint64_t          begin = script.now_ns;
 
     for (int i = 0; i < 3; i++)
-        script_plan((struct script_enter){ .early = true });
+        script_plan((struct script_enter){.early = true});
     if (_i == 0) {
         ck_assert_int_eq(loop_timer_start(loop, &timer, LOOP_SECOND, 0, note_time), 0);
         test_run(loop);
@@ -535,7 +556,7 @@ END_TEST
 /* Goal: task work that the kernel announces is fetched also by turns that do not wait. */
 START_TEST(announced_work)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     unsigned        enters;
 
     start_recv(&log, NULL);
@@ -556,7 +577,7 @@ END_TEST
 /* Goal: a turn that submits and waits is one enter. Method: count them around a nop and a recv. */
 START_TEST(one_enter_a_turn)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     unsigned        enters = script.enters;
 
     start_recv(&log, NULL);
@@ -629,17 +650,18 @@ static void period_fire(struct loop_timer *timer)
 /* Goal: repeating does not drift. Method: 1000 periods, each fires exactly at its multiple. */
 START_TEST(repeats_exactly)
 {
-    struct period period = { .start = loop_now(loop) };
+    struct period period = {.start = loop_now(loop)};
 
     period.timer.data = &period;
-    ck_assert_int_eq(loop_timer_start(loop, &period.timer, 10 * LOOP_MILLISECOND + 1, 10 * LOOP_MILLISECOND + 1, period_fire), 0);
+    ck_assert_int_eq(
+        loop_timer_start(loop, &period.timer, 10 * LOOP_MILLISECOND + 1, 10 * LOOP_MILLISECOND + 1, period_fire), 0);
     test_run(loop);
     ck_assert_uint_eq(period.count, 1000);
 }
 END_TEST
 
-/* Goal: with no submit deadline the clock is read a bounded number of times a turn, whatever happens in it. Method: a clock that
- * counts its readings. */
+/* Goal: with no submit deadline the clock is read a bounded number of times a turn, whatever happens in it. Method: a
+ * clock that counts its readings. */
 START_TEST(clock_readings)
 {
     uint64_t before, few, many;
@@ -661,7 +683,8 @@ END_TEST
 
 /* ---- deadlines and cancels */
 
-/* Goal: what a deadline makes of each possible end. Method: the cancel request is answered by hand, in either order, or not at all. */
+/* Goal: what a deadline makes of each possible end. Method: the cancel request is answered by hand, in either order, or
+ * not at all. */
 START_TEST(deadline_ends)
 {
     static const struct {
@@ -669,19 +692,19 @@ START_TEST(deadline_ends)
         uint32_t flags;
         bool     cancel_first;
     } table[] = {
-        { 0, -ECANCELED, -ETIMEDOUT, LOOP_TIMED_OUT, true },
-        { 0, -ECANCELED, -ETIMEDOUT, LOOP_TIMED_OUT, false },
-        { 0, -EINTR, -ETIMEDOUT, LOOP_TIMED_OUT, true },
-        { 0, -512, -ETIMEDOUT, LOOP_TIMED_OUT, true },
-        { 0, 5, 5, LOOP_TIMED_OUT, true },
-        { -EALREADY, 7, 7, LOOP_TIMED_OUT, true },
-        { -EALREADY, -ECANCELED, -ETIMEDOUT, LOOP_TIMED_OUT, true },
-        { -ENOENT, -ECONNRESET, -ECONNRESET, LOOP_TIMED_OUT, false },
+        {0, -ECANCELED, -ETIMEDOUT, LOOP_TIMED_OUT, true},
+        {0, -ECANCELED, -ETIMEDOUT, LOOP_TIMED_OUT, false},
+        {0, -EINTR, -ETIMEDOUT, LOOP_TIMED_OUT, true},
+        {0, -512, -ETIMEDOUT, LOOP_TIMED_OUT, true},
+        {0, 5, 5, LOOP_TIMED_OUT, true},
+        {-EALREADY, 7, 7, LOOP_TIMED_OUT, true},
+        {-EALREADY, -ECANCELED, -ETIMEDOUT, LOOP_TIMED_OUT, true},
+        {-ENOENT, -ECONNRESET, -ECONNRESET, LOOP_TIMED_OUT, false},
     };
 
     script.manual = true;
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
-        struct test_log      log = { 0 };
+        struct test_log      log = {0};
         struct io_uring_sqe *cancel;
 
         start_recv(&log, LOOP_TERMS(.timeout_ns = LOOP_SECOND));
@@ -719,10 +742,11 @@ START_TEST(deadline_ends)
 }
 END_TEST
 
-/* Goal: a cancel by the user and a deadline afterwards do not mix. Method: cancel, then let the deadline pass, then the end comes. */
+/* Goal: a cancel by the user and a deadline afterwards do not mix. Method: cancel, then let the deadline pass, then the
+ * end comes. */
 START_TEST(cancel_then_deadline)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     loop_id         id;
 
     script.manual = true;
@@ -737,14 +761,14 @@ START_TEST(cancel_then_deadline)
     script_complete(recv_sqe(0), -ECANCELED, 0);
     test_turns(loop, 1);
     ck_assert_uint_eq(log.count, 1);
-    ck_assert_msg(log.last.res == -ECANCELED || (log.last.res == -ETIMEDOUT && log.last.flags == LOOP_TIMED_OUT), "res %d, flags %#x",
-                  log.last.res, log.last.flags);
+    ck_assert_msg(log.last.res == -ECANCELED || (log.last.res == -ETIMEDOUT && log.last.flags == LOOP_TIMED_OUT),
+                  "res %d, flags %#x", log.last.res, log.last.flags);
     script.manual = false;
 }
 END_TEST
 
-/* Goal: a linked timeout is the SQE behind its operation, and all orders of their completions give one callback. Method: look at the SQEs; the
- * kernel's orders, the reverse, and a completion that never comes. */
+/* Goal: a linked timeout is the SQE behind its operation, and all orders of their completions give one callback.
+ * Method: look at the SQEs; the kernel's orders, the reverse, and a completion that never comes. */
 START_TEST(linked_timeout)
 {
     static const struct {
@@ -752,18 +776,18 @@ START_TEST(linked_timeout)
         int32_t res, told;
         bool    timeout_first;
     } table[] = {
-        { -ETIME, -ECANCELED, -ETIMEDOUT, true },
-        { -ETIME, 3, 3, true },
-        { -ECANCELED, 4, 4, false },
-        { -ECANCELED, -ECONNRESET, -ECONNRESET, false },
-        { 0, 5, 5, false },
-        { -ENOENT, 6, 6, false },
-        { -EALREADY, 7, 7, true },
+        {-ETIME, -ECANCELED, -ETIMEDOUT, true},
+        {-ETIME, 3, 3, true},
+        {-ECANCELED, 4, 4, false},
+        {-ECANCELED, -ECONNRESET, -ECONNRESET, false},
+        {0, 5, 5, false},
+        {-ENOENT, 6, 6, false},
+        {-EALREADY, 7, 7, true},
     };
 
     script.manual = true;
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
-        struct test_log                 log = { 0 };
+        struct test_log                 log = {0};
         struct io_uring_sqe            *timeout;
         const struct __kernel_timespec *timespec;
 
@@ -792,12 +816,13 @@ START_TEST(linked_timeout)
 }
 END_TEST
 
-/* Goal: chains stay whole and unbroken in the SQ, the last link open. Method: look at the flags of what was submitted. */
+/* Goal: chains stay whole and unbroken in the SQ, the last link open. Method: look at the flags of what was submitted.
+ */
 START_TEST(chain_flags)
 {
     script.manual = true;
     for (uint32_t hard = 0; hard < 2; hard++) {
-        struct test_log log[4] = { 0 };
+        struct test_log log[4] = {0};
         unsigned        first = script.pending_count;
 
         for (int i = 0; i < 6; i++) /* little room is left in the SQ of 8 */
@@ -840,11 +865,11 @@ static struct io_uring_sqe *armed(void)
     return sqe;
 }
 
-/* Goal: what the kernel ends for reasons of its own goes on unseen. Method: the last piece comes without F_MORE; then -ENOBUFS though there are
- * buffers; then the end of the stream. */
+/* Goal: what the kernel ends for reasons of its own goes on unseen. Method: the last piece comes without F_MORE; then
+ * -ENOBUFS though there are buffers; then the end of the stream. */
 START_TEST(receive_rearms)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     ck_assert_int_gt(loop_recv_multishot(loop, 5, 0, 0, test_log_cb, &log, NULL), 0);
     test_turns(loop, 1);
@@ -871,10 +896,11 @@ START_TEST(receive_rearms)
 }
 END_TEST
 
-/* Goal: the same for accept, descriptors delivered always. Method: a descriptor without F_MORE; then one on top of a cancel. */
+/* Goal: the same for accept, descriptors delivered always. Method: a descriptor without F_MORE; then one on top of a
+ * cancel. */
 START_TEST(accept_rearms)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
     loop_id         id = loop_accept_multishot(loop, 5, 0, test_log_cb, &log, NULL);
 
     test_turns(loop, 1);
@@ -898,7 +924,8 @@ START_TEST(accept_rearms)
 }
 END_TEST
 
-/* Goal: a multishot cancelled in the very callback after which it would be armed again is not. Method: data without F_MORE. */
+/* Goal: a multishot cancelled in the very callback after which it would be armed again is not. Method: data without
+ * F_MORE. */
 static void cancel_self(struct loop *of, const struct loop_result *result, void *arg)
 {
     test_log_cb(of, result, arg);
@@ -908,7 +935,7 @@ static void cancel_self(struct loop *of, const struct loop_result *result, void 
 
 START_TEST(cancelled_before_the_rearm)
 {
-    struct test_log log = { 0 };
+    struct test_log log = {0};
 
     ck_assert_int_gt(loop_recv_multishot(loop, 5, 0, 0, cancel_self, &log, NULL), 0);
     test_turns(loop, 1);
@@ -920,11 +947,11 @@ START_TEST(cancelled_before_the_rearm)
 }
 END_TEST
 
-/* Goal: a deadline that passes while a multishot rests between two arms ends it once. Method: no buffer is left; the deadline comes while it
- * probes, and while it is parked. */
+/* Goal: a deadline that passes while a multishot rests between two arms ends it once. Method: no buffer is left; the
+ * deadline comes while it probes, and while it is parked. */
 START_TEST(deadline_without_buffers)
 {
-    struct test_log log = { 0 }, keeper = { 0 };
+    struct test_log log = {0}, keeper = {0};
 
     ck_assert_int_gt(loop_recv_multishot(loop, 6, 0, 0, test_log_cb, &keeper, NULL), 0);
     test_turns(loop, 1);
@@ -963,7 +990,7 @@ static void answer_late(void *arg)
 /* Goal: destroy waits until the kernel has let go of everything. Method: nothing is answered until the fifth wait. */
 START_TEST(destroy_waits_for_the_kernel)
 {
-    struct test_log log[10] = { 0 };
+    struct test_log log[10] = {0};
 
     script.manual = true;
     for (size_t i = 0; i < TEST_COUNT(log); i++)
@@ -983,8 +1010,8 @@ END_TEST
 /* Goal: errors of the enters of a destroy do no harm. Method: each, a few times. */
 START_TEST(destroy_with_errors)
 {
-    static const int errors[] = { -EINTR, -EAGAIN, -EBUSY, -ENOMEM };
-    struct test_log  log[20] = { 0 };
+    static const int errors[] = {-EINTR, -EAGAIN, -EBUSY, -ENOMEM};
+    struct test_log  log[20] = {0};
 
     for (size_t i = 0; i < TEST_COUNT(log); i++)
         start_recv(&log[i], NULL);
@@ -992,7 +1019,7 @@ START_TEST(destroy_with_errors)
         test_turns(loop, 1);
     for (size_t i = 0; i < TEST_COUNT(errors); i++)
         for (int n = 0; n < 3; n++)
-            script_plan((struct script_enter){ .result = errors[i] });
+            script_plan((struct script_enter){.result = errors[i]});
     test_loop_drop(loop);
     for (size_t i = 0; i < TEST_COUNT(log); i++)
         test_log_is(&log[i], -ECANCELED);

@@ -114,7 +114,7 @@ void test_expect_abort(void (*scenario)(void *arg), void *arg, const char *text)
     pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        const struct rlimit no_core = { 0, 0 };
+        const struct rlimit no_core = {0, 0};
 
         setrlimit(RLIMIT_CORE, &no_core);
         signal(SIGABRT, SIG_DFL);
@@ -138,8 +138,8 @@ void test_expect_abort(void (*scenario)(void *arg), void *arg, const char *text)
     output[size] = '\0';
     close(fds[0]);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "did not abort but ended with status %#x; stderr: %s",
-                  (unsigned)status, output);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT,
+                  "did not abort but ended with status %#x; stderr: %s", (unsigned)status, output);
     ck_assert_msg(strstr(output, text) != NULL, "the message does not say \"%s\" but: %s", text, output);
 }
 
@@ -169,7 +169,7 @@ uint64_t test_clock(void)
 
 void test_sleep(uint64_t ns)
 {
-    struct timespec left = { .tv_sec = (time_t)(ns / LOOP_SECOND), .tv_nsec = (long)(ns % LOOP_SECOND) };
+    struct timespec left = {.tv_sec = (time_t)(ns / LOOP_SECOND), .tv_nsec = (long)(ns % LOOP_SECOND)};
 
     while (nanosleep(&left, &left) != 0 && errno == EINTR)
         ;
@@ -189,7 +189,7 @@ static void *memory_resize(void *arg, void *memory, size_t size)
 {
     struct block *old = memory == NULL ? NULL : (struct block *)memory - 1;
     struct block *new;
-    uint64_t      call;
+    uint64_t call;
 
     if (arg != &test_memory)
         ck_abort_msg("the allocator's arg is not the one given");
@@ -227,14 +227,14 @@ static void *memory_resize(void *arg, void *memory, size_t size)
 
 struct loop_allocator test_allocator(void)
 {
-    return (struct loop_allocator){ .resize = memory_resize, .arg = &test_memory };
+    return (struct loop_allocator){.resize = memory_resize, .arg = &test_memory};
 }
 
 /* ---- loops */
 
 struct loop *test_loop_new(const struct loop_options *options)
 {
-    struct loop_options mine = options == NULL ? (struct loop_options){ 0 } : *options;
+    struct loop_options mine = options == NULL ? (struct loop_options){0} : *options;
     struct loop        *loop = NULL;
     int                 r;
 
@@ -266,7 +266,7 @@ struct loop_stats test_stats(const struct loop *loop)
     struct loop_stats stats;
 
     memset(&stats, 0xff, sizeof(stats));
-    loop_stats(loop, &stats);
+    loop_stats_get(loop, &stats);
     return stats;
 }
 
@@ -291,7 +291,7 @@ void test_turns(struct loop *loop, uint32_t count)
 
 bool test_has_opcode(struct loop *loop, uint32_t opcode)
 {
-    return loop_features(loop)->opcode_last >= opcode;
+    return loop_features_get(loop)->opcode_last >= opcode;
 }
 
 /* ---- results */
@@ -359,9 +359,8 @@ void test_pipe(int ret_fds[2])
 
 struct sockaddr_in test_localhost(uint16_t port)
 {
-    return (struct sockaddr_in){ .sin_family = AF_INET,
-                                 .sin_port = htons(port),
-                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 int test_tcp_listener(uint16_t *ret_port, int backlog)

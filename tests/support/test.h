@@ -1,9 +1,15 @@
 /* tests/support/test.h: what all test programs share: main, fixture, allocator, logs of results, sockets.
  *
- * A test program defines test_suite(). Every test runs in a process of its own; after it the fixture of test_case() fails
- * it if a descriptor is left open or a byte of the counting allocator is left.
- * CK_TIMEOUT_MULTIPLIER=n gives slow machines, valgrind and sanitizers n times as long; CK_FORK=no CK_RUN_CASE=name runs
- * one test case in one process, for debuggers. */
+ * A test program defines test_suite(). Every test runs in a process of its own; after it the fixture of test_case()
+ * fails it if a descriptor is left open or a byte of the counting allocator is left.
+ *
+ * Read from the environment:
+ *   CK_TIMEOUT_MULTIPLIER=n  n times as long for each test: slow machines, valgrind, sanitizers
+ *   TEST_TIMEOUT_S=n         the time itself
+ *   TEST_SEED=n              random numbers
+ *   CK_RUN_CASE=name         one test case only
+ *   CK_FORK=no               all in one process, for debuggers
+ * Under valgrind up to 3.19 tests with threads hang: it holds its lock during io_uring_enter. */
 #ifndef RINGLOOP_TESTS_SUPPORT_TEST_H
 #define RINGLOOP_TESTS_SUPPORT_TEST_H
 
@@ -30,8 +36,8 @@ enum { TEST_TIMEOUT_S = 30 }; /* TEST_TIMEOUT_S of the environment replaces it *
 /* Defined by each test program. */
 Suite *test_suite(void);
 
-/* A test case with the fixture: descriptors and memory are checked after each test. Needs the kernel's io_uring: without it the whole
- * program is skipped. */
+/* A test case with the fixture: descriptors and memory are checked after each test. Needs the kernel's io_uring:
+ * without it the whole program is skipped. */
 TCase *test_case(Suite *suite, const char *name);
 
 /* The same for tests that bring a ring of their own. */
@@ -57,8 +63,8 @@ void     test_sleep(uint64_t ns);
 
 /* Counts what the loops of this process have; any thread. resize always moves, so that stale pointers are found. */
 struct test_memory {
-    _Atomic uint64_t calls;   /* that asked for memory */
-    _Atomic uint64_t blocks;  /* not yet freed */
+    _Atomic uint64_t calls;  /* that asked for memory */
+    _Atomic uint64_t blocks; /* not yet freed */
     _Atomic uint64_t bytes;
     _Atomic uint64_t fail_at;   /* this call, counted from 1, returns NULL; 0: none */
     _Atomic uint64_t fail_from; /* this one and all that follow do; 0: none */
@@ -99,14 +105,14 @@ enum { TEST_LOG_MAX = 64 };
 
 /* What test_log_cb noted; arg of the operation. Zero it first. */
 struct test_log {
-    uint32_t           count;  /* callbacks */
-    uint32_t           finals; /* those without LOOP_MORE */
+    uint32_t           count;                 /* callbacks */
+    uint32_t           finals;                /* those without LOOP_MORE */
     struct loop_result results[TEST_LOG_MAX]; /* the first of them; data and extra point to copies below, or nowhere */
     struct loop_result last;
-    uint32_t           extra_size;             /* set it to the data_size of the terms, to have extra noted */
-    uint32_t           extras;                 /* callbacks with extra */
+    uint32_t           extra_size; /* set it to the data_size of the terms, to have extra noted */
+    uint32_t           extras;     /* callbacks with extra */
     char               extra[LOOP_EXTRA_BYTES_MAX];
-    uint64_t           bytes; /* sum of positive results with LOOP_BUFFER */
+    uint64_t           bytes;     /* sum of positive results with LOOP_BUFFER */
     char               data[256]; /* the first bytes received so */
 };
 
@@ -118,14 +124,14 @@ void test_log_is(const struct test_log *log, int32_t res);
 
 /* ---- descriptors */
 
-void test_socketpair(int ret_fds[2]);      /* AF_UNIX, SOCK_STREAM */
-void test_pipe(int ret_fds[2]);
-void test_tcp_pair(int ret_fds[2]);        /* connected over 127.0.0.1 */
-int  test_tcp_listener(uint16_t *ret_port, int backlog);
-int  test_tcp_connect(uint16_t port);      /* blocking */
-void test_close(int fd);
-void test_write(int fd, const void *data, size_t size); /* all of it, blocking */
-void test_read(int fd, void *data, size_t size);        /* all of it, blocking */
+void               test_socketpair(int ret_fds[2]); /* AF_UNIX, SOCK_STREAM */
+void               test_pipe(int ret_fds[2]);
+void               test_tcp_pair(int ret_fds[2]); /* connected over 127.0.0.1 */
+int                test_tcp_listener(uint16_t *ret_port, int backlog);
+int                test_tcp_connect(uint16_t port); /* blocking */
+void               test_close(int fd);
+void               test_write(int fd, const void *data, size_t size); /* all of it, blocking */
+void               test_read(int fd, void *data, size_t size);        /* all of it, blocking */
 struct sockaddr_in test_localhost(uint16_t port);
 
 uint32_t test_fd_count(void); /* open descriptors of this process */
