@@ -3,6 +3,7 @@
  * Nothing is copied: each received buffer is handed to the write, which gives it back when its bytes have left. */
 #include <ringloop.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,14 @@ static void on_accept(struct loop_listener *listener, int fd)
         loop_stream_close(stream, on_closed);
 }
 
+static struct loop *running; /* for the signal handler: loop_stop() may be called there */
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    loop_stop(running);
+}
+
 int main(int argc, char **argv)
 {
     unsigned long        port = argc > 1 ? strtoul(argv[1], NULL, 10) : 7777;
@@ -77,6 +86,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "echo: %s: %s\n", strerror(-r), loop_obstacle_text(loop_obstacle(r)));
         return 1;
     }
+    running = loop;
+    signal(SIGINT, on_interrupt);
     listener.data = loop;
     r = loop_address_parse(&address, "127.0.0.1", (uint16_t)port);
     if (r == 0)

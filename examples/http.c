@@ -152,16 +152,9 @@ static void on_accept(struct loop_listener *listener, int fd)
     connection_read_or_pause(connection);
 }
 
-/* Set by a signal handler, which may not call the loop itself; looked at by the tick. */
-static volatile sig_atomic_t stop_requested;
-
 static void on_tick(struct loop_timer *timer)
 {
-    struct server *server = container_of(timer, struct server, tick);
-
-    http_service_tick(&server->service);
-    if (stop_requested)
-        loop_stop(server->loop);
+    http_service_tick(&container_of(timer, struct server, tick)->service);
 }
 
 static int server_start(struct server *server, const struct http_options *options)
@@ -184,10 +177,12 @@ static int server_start(struct server *server, const struct http_options *option
 
 /* ---- the process */
 
+static struct loop *running; /* for the signal handler: loop_stop() may be called there */
+
 static void on_stop_signal(int number)
 {
     (void)number;
-    stop_requested = 1;
+    loop_stop(running);
 }
 
 static void stop_on_signals(void)
@@ -206,6 +201,7 @@ static int serve(struct server *server, const struct http_options *options)
         fprintf(stderr, "no loop: %s\n%s\n", strerror(-r), loop_obstacle_text(loop_obstacle(r)));
         return r;
     }
+    running = server->loop;
     stop_on_signals();
     r = server_start(server, options);
     if (r == 0)

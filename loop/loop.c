@@ -17,6 +17,7 @@ enum {
     BUFFER_COUNT_DEFAULT = 256,
     BUFFER_COUNT_MOST = 32768,
 };
+static const uint64_t retry_ns = 10000000;      /* how long loop_task_retry waits at most */
 static const uint64_t drain_wait_ns = 10000000; /* at the end: how long to wait before asking for cancels again */
 
 __thread char loop_thread_mark __attribute__((tls_model("initial-exec")));
@@ -56,11 +57,12 @@ static int options_complete(struct loop_options *options)
         options->buffer_size = BUFFER_SIZE_DEFAULT;
     if (options->buffer_count == 0)
         options->buffer_count = BUFFER_COUNT_DEFAULT;
-    if (options->sq_entries < SQ_ENTRIES_LEAST || options->sq_entries > SQ_ENTRIES_MOST ||
-        options->cq_entries > CQ_ENTRIES_MOST || options->ops_max > OPS_MOST ||
+    if (options->sq_entries < SQ_ENTRIES_LEAST)
+        options->sq_entries = SQ_ENTRIES_LEAST;
+    if (options->sq_entries > SQ_ENTRIES_MOST || options->cq_entries > CQ_ENTRIES_MOST || options->ops_max > OPS_MOST ||
         (options->cq_entries != 0 && options->cq_entries < options->sq_entries) ||
         options->buffer_count > BUFFER_COUNT_MOST || (options->buffer_count & (options->buffer_count - 1)) != 0 ||
-        options->buffer_size > INT32_MAX || options->flags != 0)
+        options->buffer_size > INT32_MAX || options->flags != 0 || options->reserved != 0)
         return -EINVAL;
     return 0;
 }
@@ -129,6 +131,7 @@ int loop_create(struct loop **ret_loop, const struct loop_options *options)
     wheel_init(&loop->wheel, loop->now_ns);
     node_list_init(&loop->due);
     task_list_init(&loop->tasks);
+    task_list_init(&loop->retries);
     task_list_init(&loop->starved);
     object_list_init(&loop->objects);
     r = parts_init(loop);
@@ -222,7 +225,7 @@ static uint64_t timeout_until_timer(struct loop *loop, uint64_t limit_ns)
 bool loop_alive(const struct loop *loop)
 {
     return loop_ops_in_flight(loop) > loop->background || loop->timers_ref > 0 || loop->objects_ref > 0 ||
-           !task_list_empty(&loop->tasks) || post_waiting(loop);
+           post_waiting(loop);
 }
 
 /* once: it is enough that something happens. */
@@ -236,8 +239,11 @@ static void turn(struct loop *loop, uint64_t limit_ns, bool once)
         loop->happened = true;
         limit_ns = 0;
     }
+    if (!task_list_empty(&loop->retries) && limit_ns > retry_ns)
+        limit_ns = retry_ns;
     wait_for_work(loop, timeout_until_timer(loop, limit_ns));
     dispatch_completions(loop);
+    task_list_move(&loop->retries, &loop->tasks);
     post_run(loop);
     timer_run_due(loop);
 }
@@ -298,6 +304,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     tasks_run(loop);
     wait_for_work(loop, timeout_ns);
     count = dispatch_completions(loop);
+    task_list_move(&loop->retries, &loop->tasks);
     leave_nothing_behind(loop);
     loop->running = false;
     return (int)count;
@@ -308,8 +315,8 @@ static bool drained(const struct loop *loop)
     return loop_ops_in_flight(loop) == 0 && task_list_empty(&loop->tasks) && object_list_empty(&loop->objects);
 }
 
-/* Ends everything and calls all last callbacks. Operations in direct mode have no context, and hard links go on after a cancel: so where
- * nothing has ended for a while, the kernel is asked to cancel whatever it has. */
+/* Ends everything and calls all last callbacks. Operations in direct mode have no context, and hard links go on after a
+ * cancel: so where nothing has ended for a while, the kernel is asked to cancel whatever it has. */
 static void drain(struct loop *loop)
 {
     loop->running = true;
@@ -324,6 +331,7 @@ static void drain(struct loop *loop)
     while (!drained(loop)) {
         tasks_run(loop);
         wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
+        task_list_move(&loop->retries, &loop->tasks);
         if (dispatch_completions(loop) == 0 && task_list_empty(&loop->tasks) && !drained(loop))
             cancel_any(loop);
     }

@@ -82,6 +82,7 @@ struct loop {
     uint64_t               objects_ref;
     uint32_t               background; /* operations in flight that do not keep it alive */
     struct loop_task       tasks;      /* to be run before waiting */
+    struct loop_task retries; /* to be run after something has completed */
     struct loop_object     objects;
     struct loop_timer_node due;
     bool                   running, destroying, wake_armed, happened;
@@ -143,6 +144,13 @@ static inline void loop_task_add(struct loop *loop, struct loop_task *task)
 {
     if (task->next == NULL)
         task_list_append(&loop->tasks, task);
+}
+
+/* The same a bit later: when something has completed, or after 10 ms; for want of room or memory. */
+static inline void loop_task_retry(struct loop *loop, struct loop_task *task)
+{
+    if (task->next == NULL)
+        task_list_append(&loop->retries, task);
 }
 
 /* submit.c */

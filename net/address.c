@@ -1,5 +1,5 @@
-/* net/address.c: socket addresses as text. Pure code, but for the scope of an IPv6 address: its name is looked up, a number is
- * taken as it is. */
+/* net/address.c: socket addresses as text. Pure code, but for the scope of an IPv6 address: its name is looked up, a
+ * number is taken as it is. */
 #include <ringloop/address.h>
 
 #include <arpa/inet.h>
@@ -198,4 +198,5 @@ uint16_t loop_address_port(const struct loop_address *address)
     return 0;
 }
 
-_Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port), "for loop_address_port");
+_Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port),
+               "for loop_address_port");

@@ -85,7 +85,7 @@ static void run_task(struct loop *loop, struct loop_task *task)
     (void)loop;
     if (listener->priv.state == LISTENER_CLOSING)
         finish_close(listener);
-    else if (listener->priv.state == LISTENER_RESTING)
+    else if (listener->priv.state == LISTENER_OPEN || listener->priv.state == LISTENER_RESTING)
         go_on(listener);
 }
 
@@ -212,12 +212,7 @@ int loop_listener_start(struct loop *loop, struct loop_listener *listener, const
         .ref = (options->flags & LOOP_LISTENER_UNREF) == 0,
         .object.loop = loop,
     };
-    r = arm(listener);
-    if (r < 0) {
-        sys_close(listener->priv.fd);
-        listener->priv = (struct loop_listener_private){0};
-        return r;
-    }
+    loop_task_add(loop, &listener->priv.task); /* so that a pause before the next turn holds */
     object_open(loop, &listener->priv.object, &listener_class, listener->priv.ref);
     return 0;
 }
@@ -247,7 +242,8 @@ int loop_listener_resume(struct loop_listener *listener)
     if (listener->priv.state != LISTENER_PAUSED)
         return 0;
     listener->priv.state = LISTENER_OPEN;
-    return arm(listener);
+    loop_task_add(listener->priv.object.loop, &listener->priv.task);
+    return 0;
 }
 
 void loop_listener_close(struct loop_listener *listener, loop_listener_close_cb *on_close)

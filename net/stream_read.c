@@ -68,12 +68,8 @@ static void stash_tell(struct loop_stream *stream)
 
 static void arm(struct loop_stream *stream)
 {
-    int r = stream->priv.transport->read_start(stream);
-
-    if (r == 0)
-        return;
-    stream_unset(stream, STREAM_READING); /* the user may try again */
-    tell(stream, &(struct loop_result){.res = r});
+    if (stream->priv.transport->read_start(stream) < 0) /* at the limit of operations, or without memory */
+        loop_task_retry(stream->priv.object.loop, &stream->priv.task);
 }
 
 void stream_read_work(struct loop_stream *stream)

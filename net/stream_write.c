@@ -299,7 +299,7 @@ void stream_write_work(struct loop_stream *stream)
     }
     r = stream->priv.transport->send(stream, iov, gather(stream, iov));
     if (r < 0 && is_passing(r))
-        stream_work(stream); /* at the limit of operations, or without memory: next turn */
+        loop_task_retry(stream->priv.object.loop, &stream->priv.task); /* at the limit of operations, or without memory */
     else if (r < 0)
         fail(stream, r);
 }

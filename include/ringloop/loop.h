@@ -31,9 +31,9 @@ struct loop_submit_policy {
     uint64_t min_wait_ns;    /* 0: none */
 };
 
-/* { 0 }, or NULL, is valid and the default. */
+/* { 0 }, or NULL, is valid and the default. Reserved members must be 0. */
 struct loop_options {
-    uint32_t                  sq_entries; /* 0: 256; rounded up to a power of two, 8 ... 32768 */
+    uint32_t                  sq_entries; /* 0: 256; rounded up to a power of two, at least 8, at most 32768 */
     uint32_t                  cq_entries; /* 0: 16 times the SQ; at least sq_entries, at most 65536 */
     uint32_t                  ops_max;    /* 0: 1 048 576 operations at a time, then -ENOBUFS */
     uint32_t                  posts_max;  /* 0: 1 048 576 posts waiting, then -ENOBUFS */
@@ -113,19 +113,20 @@ LOOP_API int loop_run(struct loop *loop, enum loop_run_mode mode);
 LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
 
 /* Makes loop_run() return after the turn in progress, or at once when it is next called; running again
- * afterwards is fine. Any thread; not from signal handlers. */
+ * afterwards is fine. Any thread; async-signal-safe. */
 LOOP_API void loop_stop(struct loop *loop);
 
-/* Cancels every operation, closes every object, stops every timer, calls all final and close callbacks, waits
- * until the kernel has let go of all memory, and frees the loop. NULL is fine. New operations started by those
- * callbacks get -ECANCELED. Returns 0, or -EBUSY from inside a callback. On a thread other than the owner it
+/* Runs the posts that wait, cancels every operation, closes every object, stops every timer, calls all final and close
+ * callbacks, waits until the kernel has let go of all memory, and frees the loop. NULL is fine. New operations started
+ * by those callbacks get -ECANCELED. Returns 0, or -EBUSY from inside a callback. On a thread other than the owner it
  * works only while nothing is in flight, and aborts otherwise: the kernel allows only the owner to cancel. */
 LOOP_API int loop_destroy(struct loop *loop);
 
 /* Whether something keeps the loop alive: operations, started timers, open objects, posts. */
 LOOP_API bool loop_alive(const struct loop *loop);
 
-/* The cached CLOCK_MONOTONIC time in ns, refreshed once a turn, after waiting. */
+/* The cached CLOCK_MONOTONIC time in ns, refreshed once a turn, after waiting; and outside of callbacks by whatever
+ * starts something with a delay. */
 LOOP_API uint64_t loop_now(const struct loop *loop);
 
 /* Refreshes what loop_now() returns and timers count from; for callbacks that took long. */

@@ -80,14 +80,16 @@ LOOP_API loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, 
                                      const struct loop_terms *terms);
 
 /* Asks that the operation end; it still ends once, with -ECANCELED or its real result. Has no callback of its own.
- * Returns 0, also when asked before, or -ENOENT if id names no operation in flight. */
+ * Returns 0, also when asked before, or -ENOENT if id names no operation in flight. An id of direct mode has no
+ * generation: for one of a registered handler the answer is 0 in any case. */
 LOOP_API int loop_cancel(struct loop *loop, loop_id id);
 
 /* Chains: operations started between begin and end run one after the other, each when the one before has succeeded
  * (soft), or ended in any way (LOOP_CHAIN_HARD); after a failure in a soft chain the rest end with -ECANCELED. They
  * reach the kernel together or not at all: if any of them fails to start, loop_chain_end() drops them all, no callback
  * comes, and it returns that first error. Deadlines inside a chain are linked timeouts. ops_max must not exceed half of
- * the SQ (-E2BIG); direct mode, multishots and LOOP_BACKGROUND are refused inside (-EINVAL). Nesting gives -EBUSY;
+ * the SQ (-E2BIG); direct mode, multishots and LOOP_BACKGROUND are refused inside (-EINVAL), and so are more
+ * operations than ops_max (-E2BIG). Nesting gives -EBUSY;
  * loop_chain_end() without a chain -EINVAL. Returning to the loop with a chain open aborts. */
 enum loop_chain_flags { LOOP_CHAIN_HARD = 1u << 0 };
 LOOP_API LOOP_MUST_USE int loop_chain_begin(struct loop *loop, uint32_t ops_max, uint32_t flags);

@@ -89,7 +89,7 @@ LOOP_API LOOP_MUST_USE int loop_stream_connect(struct loop *loop, struct loop_st
 
 /* Starts, or after a stop resumes, reading; on_read (not NULL) replaces an earlier one. Returns 0, also when reading
  * already; -ENOTCONN before the connection stands or after the end or an error was read, -EINVAL if not open or
- * closing. */
+ * closing, -ENOBUFS at the limit of operations, -ENOMEM. */
 LOOP_API int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_read);
 
 /* Pauses reading: no read callback comes after it until reading is started again; nothing is lost. Idempotent. */
@@ -97,7 +97,7 @@ LOOP_API int loop_stream_read_stop(struct loop_stream *stream);
 
 /* Queues bytes behind all earlier writes; those of one turn leave in one vectored send. cb (may be NULL) comes once.
  * terms may be NULL. Small writes are copied in any case. Returns 0, or a negative errno and never calls back: -EINVAL
- * (size 0 or above 2 GiB, closing, not open), -EPIPE (after shutdown, or a write has failed), -ENOBUFS
+ * (size 0, or 2 GiB and more, closing, not open), -EPIPE (after shutdown, or a write has failed), -ENOBUFS
  * (write_bytes_max), -ENOMEM. On failure terms->release is still yours. */
 LOOP_API LOOP_MUST_USE int loop_stream_write(struct loop_stream *stream, const void *data, size_t size,
                                              loop_stream_write_cb *cb, void *arg, const struct loop_write_terms *terms);

@@ -94,8 +94,8 @@ enum loop_terms_flags {
     LOOP_LINKED_TIMEOUT = 1u << 0, /* the kernel keeps the deadline (a linked timeout), exact but dearer */
     LOOP_BACKGROUND = 1u << 1,     /* the operation does not keep the loop alive */
     LOOP_EXTENDED = 1u << 2,       /* use an extended context even where a smaller one would do */
-    LOOP_POLL_FIRST = 1u << 3,     /* socket operations: wait for readiness before the first attempt */
-    LOOP_ASYNC = 1u << 4,          /* hand it to a kernel worker at once (IOSQE_ASYNC) */
+    LOOP_POLL_FIRST = 1u << 3,     /* wait for readiness before the first attempt; not on a socket operation: -EINVAL */
+    LOOP_ASYNC = 1u << 4,          /* hand it to a kernel worker at once (IOSQE_ASYNC); on a multishot: -EINVAL */
     LOOP_UNCHAINED = 1u << 5,      /* not part of the chain that is open just now */
 };
 

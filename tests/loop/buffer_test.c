@@ -170,6 +170,31 @@ START_TEST(content_stays)
 }
 END_TEST
 
+/* Goal: a name that was given back is dead though its memory is out again. Method: a group of one buffer, kept twice.
+ */
+START_TEST(old_names)
+{
+    struct kept kept = {.how = 1};
+    loop_buffer old[20];
+
+    test_loop_drop(loop);
+    loop = test_loop_new(&(struct loop_options){.buffer_size = BUFFER_SIZE, .buffer_count = 1});
+    subscribe(lent_cb, &kept);
+    for (uint32_t i = 0; i < TEST_COUNT(old); i++) {
+        test_write(pair[1], "x", 1);
+        test_run_until(loop, &kept.count, i + 1);
+        old[i] = kept.buffer;
+        for (uint32_t j = 0; j < i; j++) {
+            ck_assert_int_eq(loop_buffer_return(loop, old[j]), -EINVAL);
+            ck_assert_ptr_null(loop_buffer_data(loop, old[j], NULL));
+        }
+        ck_assert_uint_eq(test_stats(loop).buffers_lent, 1);
+        ck_assert_int_eq(loop_buffer_return(loop, kept.buffer), 0);
+    }
+    peer_ends();
+}
+END_TEST
+
 /* Goal: kept buffers at loop_destroy are no leak. */
 START_TEST(kept_at_destroy)
 {
@@ -382,6 +407,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, unknown);
     tcase_add_loop_test(tcase, keep_and_return, 0, 3);
     tcase_add_test(tcase, content_stays);
+    tcase_add_test(tcase, old_names);
     tcase_add_test(tcase, kept_at_destroy);
     tcase_add_test(tcase, echo_by_release);
     tcase_add_loop_test(tcase, release, 0, 9);

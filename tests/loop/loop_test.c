@@ -42,8 +42,8 @@ START_TEST(sizes)
     static const struct {
         uint32_t sq, cq, sq_got, cq_got;
     } table[] = {
-        {8, 0, 8, 128},     {9, 0, 16, 256}, {64, 0, 64, 1024},      {100, 0, 128, 2048},    {64, 64, 64, 64},
-        {64, 100, 64, 128}, {8, 8, 8, 8},    {8192, 0, 8192, 65536}, {64, 65536, 64, 65536},
+        {1, 0, 8, 128},   {8, 0, 8, 128},     {9, 0, 16, 256}, {64, 0, 64, 1024},      {100, 0, 128, 2048},
+        {64, 64, 64, 64}, {64, 100, 64, 128}, {8, 8, 8, 8},    {8192, 0, 8192, 65536}, {64, 65536, 64, 65536},
     };
 
     for (size_t i = 0; i < TEST_COUNT(table); i++) {
@@ -63,7 +63,7 @@ END_TEST
 START_TEST(bad_options)
 {
     static const struct loop_options table[] = {
-        {.sq_entries = 7},     {.sq_entries = 32769},      {.sq_entries = UINT32_MAX},
+        {.reserved = 1},       {.sq_entries = 32769},      {.sq_entries = UINT32_MAX},
         {.cq_entries = 65537}, {.cq_entries = UINT32_MAX}, {.sq_entries = 64, .cq_entries = 32},
         {.buffer_count = 3},   {.buffer_count = 65536},    {.flags = 1},
     };

@@ -667,8 +667,18 @@ START_TEST(accept_without_descriptors)
     few = limit;
     few.rlim_cur = 3;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-    (void)loop_run(loop, LOOP_RUN_DEFAULT);
+    while (log.count == 0)
+        (void)loop_run(loop, LOOP_RUN_ONCE);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (log.last.res >= 0) { /* valgrind keeps that limit by itself, where the ring does not see it */
+        test_skip("accept without descriptors: the limit is not in force");
+        test_close(log.last.res);
+        ck_assert_int_eq(loop_cancel(loop, log.last.id), 0);
+        test_run(loop);
+        test_close(client);
+        test_close(listener);
+        return;
+    }
     test_log_is(&log, -EMFILE);
     fd = accept(listener, NULL, NULL);
     ck_assert_int_ge(fd, 0);

@@ -674,7 +674,7 @@ END_TEST
 START_TEST(hints)
 {
     static const uint32_t flags[] = {LOOP_POLL_FIRST, LOOP_ASYNC, LOOP_EXTENDED, LOOP_POLL_FIRST | LOOP_EXTENDED};
-    char                  byte;
+    char                  byte = 0;
 
     for (size_t i = 0; i < TEST_COUNT(flags); i++) {
         struct test_log log[2] = {0};

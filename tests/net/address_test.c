@@ -16,7 +16,8 @@ static void expect_text(const struct loop_address *address, const char *expected
     ck_assert_str_eq(text, expected);
 }
 
-/* Goal: what is parsed is formatted in the one customary way. Method: a table of texts with their port and their other form. */
+/* Goal: what is parsed is formatted in the one customary way. Method: a table of texts with their port and their other
+ * form. */
 START_TEST(parse_and_format)
 {
     static const struct {
@@ -24,21 +25,21 @@ START_TEST(parse_and_format)
         int         family;
         uint16_t    port, port_after;
     } cases[] = {
-        { "127.0.0.1", "127.0.0.1:80", AF_INET, 80, 80 },
-        { "0.0.0.0", "0.0.0.0:0", AF_INET, 0, 0 },
-        { "255.255.255.255", "255.255.255.255:65535", AF_INET, 65535, 65535 },
-        { "192.0.2.1", "192.0.2.1:256", AF_INET, 256, 256 },
-        { "::1", "[::1]:8080", AF_INET6, 8080, 8080 },
-        { "::", "[::]:0", AF_INET6, 0, 0 },
-        { "2001:DB8:0:0:0:0:0:1", "[2001:db8::1]:443", AF_INET6, 443, 443 },
-        { "::ffff:192.0.2.1", "[::ffff:192.0.2.1]:1", AF_INET6, 1, 1 },
-        { "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", AF_INET6,
-          65535, 65535 },
-        { "unix:/run/some.sock", "unix:/run/some.sock", AF_UNIX, 80, 0 },
-        { "unix:/", "unix:/", AF_UNIX, 0, 0 },
-        { "unix:@abstract", "unix:@abstract", AF_UNIX, 80, 0 },
-        { "unix:@a", "unix:@a", AF_UNIX, 0, 0 },
-        { "unix:@/with/slash and space", "unix:@/with/slash and space", AF_UNIX, 0, 0 },
+        {"127.0.0.1", "127.0.0.1:80", AF_INET, 80, 80},
+        {"0.0.0.0", "0.0.0.0:0", AF_INET, 0, 0},
+        {"255.255.255.255", "255.255.255.255:65535", AF_INET, 65535, 65535},
+        {"192.0.2.1", "192.0.2.1:256", AF_INET, 256, 256},
+        {"::1", "[::1]:8080", AF_INET6, 8080, 8080},
+        {"::", "[::]:0", AF_INET6, 0, 0},
+        {"2001:DB8:0:0:0:0:0:1", "[2001:db8::1]:443", AF_INET6, 443, 443},
+        {"::ffff:192.0.2.1", "[::ffff:192.0.2.1]:1", AF_INET6, 1, 1},
+        {"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", AF_INET6,
+         65535, 65535},
+        {"unix:/run/some.sock", "unix:/run/some.sock", AF_UNIX, 80, 0},
+        {"unix:/", "unix:/", AF_UNIX, 0, 0},
+        {"unix:@abstract", "unix:@abstract", AF_UNIX, 80, 0},
+        {"unix:@a", "unix:@a", AF_UNIX, 0, 0},
+        {"unix:@/with/slash and space", "unix:@/with/slash and space", AF_UNIX, 0, 0},
     };
 
     for (size_t i = 0; i < TEST_COUNT(cases); i++) {
@@ -53,7 +54,8 @@ START_TEST(parse_and_format)
 }
 END_TEST
 
-/* Goal: the kernel's form of the address is right. Method: looks at the sockaddr, its size, and the bytes not used, which must be 0. */
+/* Goal: the kernel's form of the address is right. Method: looks at the sockaddr, its size, and the bytes not used,
+ * which must be 0. */
 START_TEST(sockaddr_is_what_the_kernel_wants)
 {
     struct loop_address address;
@@ -89,7 +91,8 @@ START_TEST(sockaddr_is_what_the_kernel_wants)
 }
 END_TEST
 
-/* Goal: scopes by name and by number. Method: the loopback interface, whose name every namespace has, and numbers no interface has. */
+/* Goal: scopes by name and by number. Method: the loopback interface, whose name every namespace has, and numbers no
+ * interface has. */
 START_TEST(scopes)
 {
     unsigned            index = if_nametoindex("lo");
@@ -118,42 +121,43 @@ START_TEST(scopes)
 }
 END_TEST
 
-/* Goal: each wrong text has its errno, and leaves the output as it was. Method: a table; the output is filled with a mark before. */
+/* Goal: each wrong text has its errno, and leaves the output as it was. Method: a table; the output is filled with a
+ * mark before. */
 START_TEST(wrong_texts)
 {
     static const struct {
         const char *text;
         int         error;
     } cases[] = {
-        { "", -EINVAL },
-        { "localhost", -EINVAL },
-        { "1.2.3", -EINVAL },
-        { "1.2.3.256", -EINVAL },
-        { "1.2.3.4 ", -EINVAL },
-        { " 1.2.3.4", -EINVAL },
-        { "01.2.3.4", -EINVAL },
-        { "1.2.3.4:80", -EINVAL },
-        { "1.2.3.4%lo", -EINVAL },
-        { "[::1]", -EINVAL },
-        { ":", -EINVAL },
-        { ":::", -EINVAL },
-        { "1:2:3:4:5:6:7:8:9", -EINVAL },
-        { "::g", -EINVAL },
-        { "%lo", -EINVAL },
-        { "fe80::1%", -EINVAL },
-        { "fe80::1%no-such-if", -ENODEV },
-        { "fe80::1%lo ", -ENODEV },
-        { "fe80::1%lo%lo", -ENODEV },
-        { "fe80::1%-1", -ENODEV },
-        { "fe80::1%0", -ENODEV },
-        { "fe80::1%4294967296", -ENODEV },
-        { "fe80::1%18446744073709551617", -ENODEV },
-        { "fe80::1%aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -ENODEV },
-        { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -EINVAL },
-        { "unix", -EINVAL },
-        { "unix:", -EINVAL },
-        { "unix:@", -EINVAL },
-        { "UNIX:/x", -EINVAL },
+        {"", -EINVAL},
+        {"localhost", -EINVAL},
+        {"1.2.3", -EINVAL},
+        {"1.2.3.256", -EINVAL},
+        {"1.2.3.4 ", -EINVAL},
+        {" 1.2.3.4", -EINVAL},
+        {"01.2.3.4", -EINVAL},
+        {"1.2.3.4:80", -EINVAL},
+        {"1.2.3.4%lo", -EINVAL},
+        {"[::1]", -EINVAL},
+        {":", -EINVAL},
+        {":::", -EINVAL},
+        {"1:2:3:4:5:6:7:8:9", -EINVAL},
+        {"::g", -EINVAL},
+        {"%lo", -EINVAL},
+        {"fe80::1%", -EINVAL},
+        {"fe80::1%no-such-if", -ENODEV},
+        {"fe80::1%lo ", -ENODEV},
+        {"fe80::1%lo%lo", -ENODEV},
+        {"fe80::1%-1", -ENODEV},
+        {"fe80::1%0", -ENODEV},
+        {"fe80::1%4294967296", -ENODEV},
+        {"fe80::1%18446744073709551617", -ENODEV},
+        {"fe80::1%aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -ENODEV},
+        {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -EINVAL},
+        {"unix", -EINVAL},
+        {"unix:", -EINVAL},
+        {"unix:@", -EINVAL},
+        {"UNIX:/x", -EINVAL},
     };
     struct loop_address before, address;
 
@@ -163,14 +167,16 @@ START_TEST(wrong_texts)
 
         address = before;
         r = loop_address_parse(&address, cases[i].text, 80);
-        ck_assert_msg(r == cases[i].error, "\"%s\": %s, not %s", cases[i].text, error_text(r), error_text(cases[i].error));
+        ck_assert_msg(r == cases[i].error, "\"%s\": %s, not %s", cases[i].text, error_text(r),
+                      error_text(cases[i].error));
         ck_assert_msg(memcmp(&address, &before, sizeof(address)) == 0, "\"%s\" changed the output", cases[i].text);
     }
 }
 END_TEST
 
-/* Goal: unix names up to the kernel's limit, not beyond. Method: a path and an abstract name of each length, bound for real where they
- * are accepted (the path in a directory that does not exist: -ENOENT shows that the kernel liked the form). */
+/* Goal: unix names up to the kernel's limit, not beyond. Method: a path and an abstract name of each length, bound for
+ * real where they are accepted (the path in a directory that does not exist: -ENOENT shows that the kernel liked the
+ * form). */
 START_TEST(unix_names_of_every_length)
 {
     const size_t path_max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
@@ -206,11 +212,11 @@ START_TEST(unix_names_of_every_length)
 }
 END_TEST
 
-/* Goal: format never writes beyond the room it has, and nothing at all if the text does not fit. Method: each smaller size, in a block of
- * exactly that size, which the sanitizer watches. */
+/* Goal: format never writes beyond the room it has, and nothing at all if the text does not fit. Method: each smaller
+ * size, in a block of exactly that size, which the sanitizer watches. */
 START_TEST(truncation)
 {
-    static const char *const texts[] = { "1.2.3.4", "fe80::1%lo", "::ffff:1.2.3.4", "unix:/tmp/x", "unix:@abc" };
+    static const char *const texts[] = {"1.2.3.4", "fe80::1%lo", "::ffff:1.2.3.4", "unix:/tmp/x", "unix:@abc"};
 
     for (size_t i = 0; i < TEST_COUNT(texts); i++) {
         struct loop_address address = net_parse(texts[i], 12345);
@@ -245,8 +251,8 @@ START_TEST(wrong_addresses)
     static const struct {
         sa_family_t family;
         size_t      size_min;
-    } families[] = { { AF_INET, sizeof(struct sockaddr_in) }, { AF_INET6, sizeof(struct sockaddr_in6) } };
-    struct loop_address address = { 0 };
+    } families[] = {{AF_INET, sizeof(struct sockaddr_in)}, {AF_INET6, sizeof(struct sockaddr_in6)}};
+    struct loop_address address = {0};
     char                text[LOOP_ADDRESS_TEXT_MAX] = "untouched";
 
     ck_assert_int_eq(loop_address_format(&address, text, sizeof(text)), -EINVAL);
@@ -276,11 +282,12 @@ START_TEST(wrong_addresses)
 }
 END_TEST
 
-/* Goal: what the kernel says of unix sockets is shown. Method: an unbound socket, one that the kernel named, and a name with zero bytes. */
+/* Goal: what the kernel says of unix sockets is shown. Method: an unbound socket, one that the kernel named, and a name
+ * with zero bytes. */
 START_TEST(unix_names_of_the_kernel)
 {
-    struct loop_address address = { .size = sizeof(address.storage) };
-    struct sockaddr_un  sun = { .sun_family = AF_UNIX };
+    struct loop_address address = {.size = sizeof(address.storage)};
+    struct sockaddr_un  sun = {.sun_family = AF_UNIX};
     int                 fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     char                text[LOOP_ADDRESS_TEXT_MAX];
 
@@ -300,15 +307,15 @@ START_TEST(unix_names_of_the_kernel)
     ((char *)&address.storage)[PATH_OFFSET + 2] = '\0';
     expect_text(&address, "unix:@a@c");
 
-    address = (struct loop_address){ .size = sizeof(struct sockaddr_un) };
+    address = (struct loop_address){.size = sizeof(struct sockaddr_un)};
     memset(&address.storage, 'x', sizeof(address.storage)); /* a path that fills its field needs no end */
     address.storage.ss_family = AF_UNIX;
     ck_assert_int_eq(loop_address_format(&address, text, sizeof(text)), 5 + 108);
 }
 END_TEST
 
-/* Goal: no bytes make it read or write out of bounds, and what it accepts it can say again. Method: random texts of address letters,
- * random addresses, on exactly sized blocks; accepted ones go round. RINGLOOP_SEED repeats a run. */
+/* Goal: no bytes make it read or write out of bounds, and what it accepts it can say again. Method: random texts of
+ * address letters, random addresses, on exactly sized blocks; accepted ones go round. RINGLOOP_SEED repeats a run. */
 START_TEST(random_bytes)
 {
     static const char letters[] = "0123456789abcdef::::....%/@unix: lo\xff\x01";

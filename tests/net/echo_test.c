@@ -62,7 +62,8 @@ static void connection_read(struct loop_stream *stream, const struct loop_result
         return;
     }
     ck_assert_int_eq(loop_stream_write(stream, result->data, (size_t)result->res, connection_written, connection,
-                                       &(const struct loop_write_terms){ .release = result->buffer }), 0);
+                                       &(const struct loop_write_terms){.release = result->buffer}),
+                     0);
     if (loop_stream_queued(stream) > HIGH_WATER) {
         connection->stopped = true;
         ck_assert_int_eq(loop_stream_read_stop(stream), 0);
@@ -101,7 +102,7 @@ static void *server_main(void *arg)
     ck_assert_int_eq(loop_listener_start(server->loop, &server->listener, &address, NULL, server_accept), 0);
     ck_assert_int_eq(loop_listener_address(&server->listener, &server->address), 0);
     pthread_barrier_wait(&server->meeting);
-    test_run(server->loop); /* ends when the listener and the last connection are closed */
+    test_run(server->loop);                 /* ends when the listener and the last connection are closed */
     pthread_barrier_wait(&server->meeting); /* the call that posted has returned */
     test_loop_free(server->loop);
     return NULL;
@@ -142,9 +143,9 @@ static void *client_main(void *arg)
     return NULL;
 }
 
-/* Goal: a server in a thread of its own serves blocking clients byte for byte, is stopped by a post, and shares nothing with other threads that the
- * sanitizer could object to. Method: echo of random sizes; each client waits for each answer; at the end the server has sent what the
- * clients got. */
+/* Goal: a server in a thread of its own serves blocking clients byte for byte, is stopped by a post, and shares nothing
+ * with other threads that the sanitizer could object to. Method: echo of random sizes; each client waits for each
+ * answer; at the end the server has sent what the clients got. */
 START_TEST(echo)
 {
     static struct server server;
@@ -156,7 +157,7 @@ START_TEST(echo)
     ck_assert_int_eq(pthread_create(&server.thread, NULL, server_main, &server), 0);
     pthread_barrier_wait(&server.meeting);
     for (uint64_t i = 0; i < CLIENT_THREADS; i++) {
-        clients[i] = (struct client){ .server = &server, .random = test_env("RINGLOOP_SEED", 3) + i };
+        clients[i] = (struct client){.server = &server, .random = test_env("RINGLOOP_SEED", 3) + i};
         ck_assert_int_eq(pthread_create(&clients[i].thread, NULL, client_main, &clients[i]), 0);
     }
     for (int i = 0; i < CLIENT_THREADS; i++) {

@@ -3,7 +3,8 @@
 
 enum { BIG = 100000, SMALL = 20, ALLOCATIONS_MAX = 2000 };
 
-/* One conversation: a client of the loop sends to a server of the loop, which echoes. Whatever reports an error counts. */
+/* One conversation: a client of the loop sends to a server of the loop, which echoes. Whatever reports an error counts.
+ */
 struct talk {
     struct loop         *loop;
     struct loop_listener listener;
@@ -36,7 +37,7 @@ static void server_read(struct loop_stream *stream, const struct loop_result *re
     end_read_cb(stream, result);
     if (result->res > 0)
         r = CALL(loop_stream_write(stream, result->data, (size_t)result->res, talk_written, NULL,
-                                   &(const struct loop_write_terms){ .release = result->buffer }));
+                                   &(const struct loop_write_terms){.release = result->buffer}));
     failed_if(r);
     if (r < 0)
         loop_stream_close(stream, NULL); /* with a piece missing, nothing may follow */
@@ -83,13 +84,13 @@ static void talk_write(size_t offset, size_t size)
 
     pattern_fill(1, offset, bytes, size);
     failed_if(CALL(loop_stream_write(&talk->client.stream, bytes, size, talk_written, NULL,
-                                     &(const struct loop_write_terms){ .flags = LOOP_WRITE_COPY })));
+                                     &(const struct loop_write_terms){.flags = LOOP_WRITE_COPY})));
 }
 
 static void talk_start(int kind)
 {
     struct loop_address        address = net_address(kind);
-    struct loop_stream_options options = { .connect_timeout_ns = LOOP_SECOND };
+    struct loop_stream_options options = {.connect_timeout_ns = LOOP_SECOND};
     int                        r;
 
     talk->client.read_flow = 1;
@@ -112,13 +113,14 @@ static bool talk_done(void)
     return talk->errors > 0 || talk->client.read_bytes == BIG + SMALL;
 }
 
-/* Goal: where an allocation fails, the failure is reported or made good, nothing crashes, hangs or is lost, and all is given back. Method: the n-th
- * allocation of a conversation fails, for every n until none is left to fail; each time the whole of it must arrive, or an error must have
- * been told; then the loop is destroyed with everything open. */
+/* Goal: where an allocation fails, the failure is reported or made good, nothing crashes, hangs or is lost, and all is
+ * given back. Method: the n-th allocation of a conversation fails, for every n until none is left to fail; each time
+ * the whole of it must arrive, or an error must have been told; then the loop is destroyed with everything open. */
 START_TEST(each_allocation_fails)
 {
-    const struct loop_options options = { .allocator = test_allocator(), .sq_entries = 8, .buffer_size = 4096, .buffer_count = 8 };
-    uint32_t                  descriptors = test_fd_count(), survived = 0, told = 0;
+    const struct loop_options options = {
+        .allocator = test_allocator(), .sq_entries = 8, .buffer_size = 4096, .buffer_count = 8};
+    uint32_t descriptors = test_fd_count(), survived = 0, told = 0;
 
     for (uint32_t n = 1;; n++) {
         static struct talk this_talk;

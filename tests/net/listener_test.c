@@ -1,87 +1,19 @@
-/* tests/net/listener_test.c: listening sockets. */
-#include "tests/net/net_test.h"
+/* tests/net/listener_test.c: listening sockets. Without free descriptors: listener_rest_test.c. */
+#include "tests/net/door.h"
 
-#include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-
-enum { ACCEPTED_MAX = 1000 };
-
-/* A listener that keeps what it accepts. */
-struct door {
-    struct loop_listener listener;
-    int                  fds[ACCEPTED_MAX];
-    uint32_t             accepted;
-    uint32_t             errors;
-    int                  error; /* the last */
-    uint32_t             closes;
-    struct loop_address  address;
-};
-
-static struct door *door_of(struct loop_listener *listener)
-{
-    return (struct door *)(void *)((char *)listener - offsetof(struct door, listener));
-}
-
-static void door_accept_cb(struct loop_listener *listener, int result)
-{
-    struct door *door = door_of(listener);
-
-    callback_enter();
-    ck_assert_uint_eq(door->closes, 0);
-    if (result < 0) {
-        door->errors++;
-        door->error = result;
-        return;
-    }
-    ck_assert_int_eq(fcntl(result, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
-    ck_assert_uint_lt(door->accepted, ACCEPTED_MAX);
-    door->fds[door->accepted++] = result;
-}
-
-static void door_close_cb(struct loop_listener *listener)
-{
-    callback_enter();
-    ck_assert_uint_eq(door_of(listener)->closes, 0);
-    door_of(listener)->closes++;
-}
-
-static void door_open_at(struct loop *loop, struct door *door, const struct loop_address *address,
-                         const struct loop_listener_options *options, loop_listener_cb *on_accept)
-{
-    *door = (struct door){ 0 };
-    ck_assert_int_eq(CALL(loop_listener_start(loop, &door->listener, address, options, on_accept)), 0);
-    ck_assert_int_eq(loop_listener_address(&door->listener, &door->address), 0);
-}
-
-static void door_open(struct loop *loop, struct door *door, int kind)
-{
-    struct loop_address address = net_address(kind);
-
-    door_open_at(loop, door, &address, NULL, door_accept_cb);
-}
-
-static void door_close(struct loop *loop, struct door *door)
-{
-    if (door->closes == 0) {
-        loop_listener_close(&door->listener, door_close_cb);
-        run_until(loop, door->closes == 1);
-    }
-    while (door->accepted > 0)
-        test_close(door->fds[--door->accepted]);
-}
 
 /* ---- accepting */
 
-/* Goal: connections over each kind of socket arrive, each with a descriptor of its own that works; the port is learnt from the listener.
- * Method: 50 clients; each sends its number through. */
+/* Goal: connections over each kind of socket arrive, each with a descriptor of its own that works; the port is learnt
+ * from the listener. Method: 50 clients; each sends its number through. */
 START_TEST(connections_arrive)
 {
     enum { COUNT = 50 };
     struct loop *loop = test_loop_new(NULL);
     struct door  door;
     int          clients[COUNT];
-    bool         seen[COUNT] = { false };
+    bool         seen[COUNT] = {false};
 
     door_open(loop, &door, _i);
     ck_assert_int_eq(loop_address_port(&door.address) != 0, _i != NET_UNIX);
@@ -105,14 +37,14 @@ START_TEST(connections_arrive)
 }
 END_TEST
 
-/* Goal: a path in the file system works as well, and a second listener there is refused. Method: in a new directory; the name is removed by the
- * test if the library leaves it. */
+/* Goal: a path in the file system works as well, and a second listener there is refused. Method: in a new directory;
+ * the name is removed by the test if the library leaves it. */
 START_TEST(unix_path)
 {
     char                directory[] = "/tmp/ringloop-test-XXXXXX", text[64];
     struct loop        *loop = test_loop_new(NULL);
     struct loop_address address;
-    struct door         door, second = { 0 };
+    struct door         door, second = {0};
     struct stat         status;
     int                 client;
 
@@ -133,8 +65,8 @@ START_TEST(unix_path)
 }
 END_TEST
 
-/* Goal: many connections in bursts while the loop runs. Method: 1000, as fast as the backlog takes them; some clients are gone before they are
- * accepted. */
+/* Goal: many connections in bursts while the loop runs. Method: 1000, as fast as the backlog takes them; some clients
+ * are gone before they are accepted. */
 START_TEST(many_connections)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -178,8 +110,8 @@ START_TEST(accepted_becomes_a_stream)
 {
     struct loop        *loop = test_loop_new(NULL);
     struct loop_address address = net_address(_i);
-    struct door         door = { 0 };
-    struct peer         peer = { .read_flow = 1, .write_flow = 2 };
+    struct door         door = {0};
+    struct peer         peer = {.read_flow = 1, .write_flow = 2};
 
     accepted_end.write_flow = 1;
     accepted_end.read_flow = 2;
@@ -200,8 +132,8 @@ END_TEST
 
 /* ---- pause and resume */
 
-/* Goal: while paused, connections wait in the backlog; none is lost. Method: pauses, lets that settle, connects ten; resumes; twice each;
- * and once more from the start, before the first turn. */
+/* Goal: while paused, connections wait in the backlog; none is lost. Method: pauses, lets that settle, connects ten;
+ * resumes; twice each; and once more from the start, before the first turn. */
 START_TEST(pause_and_resume)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -243,8 +175,8 @@ static void pausing_accept_cb(struct loop_listener *listener, int result)
     ck_assert_int_eq(CALL(loop_listener_pause(listener)), 0);
 }
 
-/* Goal: pausing in the callback, and resuming before the pause has taken effect, lose and double nothing. Method: every callback pauses; resumes after
- * 0 to 2 turns, until all have come. */
+/* Goal: pausing in the callback, and resuming before the pause has taken effect, lose and double nothing. Method: every
+ * callback pauses; resumes after 0 to 2 turns, until all have come. */
 START_TEST(pause_inside_the_callback)
 {
     struct loop        *loop = test_loop_new(NULL);
@@ -278,8 +210,9 @@ static void closing_accept_cb(struct loop_listener *listener, int result)
     loop_listener_close(listener, door_close_cb);
 }
 
-/* Goal: closing inside the callback, with more connections waiting: the close callback comes once and last, no descriptor is lost.
- * Method: 20 clients wait; the first callback closes. Those the kernel had accepted already may still come before the close callback. */
+/* Goal: closing inside the callback, with more connections waiting: the close callback comes once and last, no
+ * descriptor is lost. Method: 20 clients wait; the first callback closes. Those the kernel had accepted already may
+ * still come before the close callback. */
 START_TEST(close_inside_the_callback)
 {
     struct loop        *loop = test_loop_new(NULL);
@@ -309,8 +242,8 @@ static void later_close_cb(struct loop_listener *listener)
     later_closes++;
 }
 
-/* Goal: closing twice does nothing more, the first callback counts; a closing listener refuses all else. Method: i 0: before the first turn, 1:
- * after some, 2: paused. */
+/* Goal: closing twice does nothing more, the first callback counts; a closing listener refuses all else. Method: i 0:
+ * before the first turn, 1: after some, 2: paused. */
 START_TEST(close_twice)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -336,8 +269,8 @@ START_TEST(close_twice)
 }
 END_TEST
 
-/* Goal: after the close callback the port is free, and the memory too. Method: opens another listener in the same memory at the same port, some
- * times, with a connection left each time. */
+/* Goal: after the close callback the port is free, and the memory too. Method: opens another listener in the same
+ * memory at the same port, some times, with a connection left each time. */
 START_TEST(reopen_at_the_same_port)
 {
     struct loop        *loop = test_loop_new(NULL);
@@ -358,11 +291,11 @@ START_TEST(reopen_at_the_same_port)
 }
 END_TEST
 
-/* Goal: destroying the loop closes its listeners and tells. Method: one accepting with clients waiting, one paused, one closing, one never told;
- * i 1: before the first turn. */
+/* Goal: destroying the loop closes its listeners and tells. Method: one accepting with clients waiting, one paused, one
+ * closing, one never told; i 1: before the first turn. */
 START_TEST(destroy_with_open_listeners)
 {
-    struct loop_listener_options options = { .on_close = door_close_cb };
+    struct loop_listener_options options = {.on_close = door_close_cb};
     struct loop_address          address = net_address(NET_TCP4);
     struct loop                 *loop = test_loop_new(NULL);
     struct door                  doors[4];
@@ -391,10 +324,11 @@ END_TEST
 START_TEST(address_in_use)
 {
     struct loop *loop = test_loop_new(NULL);
-    struct door  door, second = { 0 };
+    struct door  door, second = {0};
 
     door_open(loop, &door, _i);
-    ck_assert_int_eq(CALL(loop_listener_start(loop, &second.listener, &door.address, NULL, door_accept_cb)), -EADDRINUSE);
+    ck_assert_int_eq(CALL(loop_listener_start(loop, &second.listener, &door.address, NULL, door_accept_cb)),
+                     -EADDRINUSE);
     ck_assert_int_eq(loop_listener_fd(&second.listener), -EBADF);
     door_close(loop, &door);
     ck_assert_int_eq(CALL(loop_listener_start(loop, &second.listener, &door.address, NULL, door_accept_cb)), 0);
@@ -406,10 +340,10 @@ END_TEST
 /* Goal: senseless options and objects are refused. Method: each of them. */
 START_TEST(bad_arguments)
 {
-    struct loop_listener_options bad_flags = { .flags = 1u << 31 }, bad_backlog = { .backlog = -1 };
+    struct loop_listener_options bad_flags = {.flags = 1u << 31}, bad_backlog = {.backlog = -1};
     struct loop_address          address = net_address(NET_TCP4), unknown = address, text;
     struct loop                 *loop = test_loop_new(NULL);
-    struct door                  door = { 0 };
+    struct door                  door = {0};
 
     unknown.storage.ss_family = 200;
     ck_assert_int_eq(loop_listener_start(loop, &door.listener, &address, &bad_flags, door_accept_cb), -EINVAL);
@@ -429,15 +363,15 @@ START_TEST(bad_arguments)
 }
 END_TEST
 
-/* Goal: several listeners share a port if all ask for it, and each connection comes to one of them. Method: two listeners, 200 clients; a
- * third that does not ask is refused. */
+/* Goal: several listeners share a port if all ask for it, and each connection comes to one of them. Method: two
+ * listeners, 200 clients; a third that does not ask is refused. */
 START_TEST(reuseport)
 {
     enum { COUNT = 200 };
-    struct loop_listener_options options = { .flags = LOOP_LISTENER_REUSEPORT };
+    struct loop_listener_options options = {.flags = LOOP_LISTENER_REUSEPORT};
     struct loop_address          address = net_address(_i);
     struct loop                 *loop = test_loop_new(NULL);
-    struct door                  doors[2], third = { 0 };
+    struct door                  doors[2], third = {0};
     int                          clients[COUNT];
 
     door_open_at(loop, &doors[0], &address, &options, door_accept_cb);
@@ -459,7 +393,7 @@ END_TEST
 /* Goal: an IPv6 wildcard takes IPv4 too, unless told not to. Method: a client over 127.0.0.1 for each. */
 START_TEST(v6only)
 {
-    struct loop_listener_options options = { .flags = LOOP_LISTENER_V6ONLY };
+    struct loop_listener_options options = {.flags = LOOP_LISTENER_V6ONLY};
     struct loop_address          any = net_parse("::", 0), ipv4, ipv6;
     struct loop                 *loop = test_loop_new(NULL);
     struct door                  door;
@@ -487,11 +421,11 @@ START_TEST(v6only)
 }
 END_TEST
 
-/* Goal: an open listener keeps the loop alive, an unref'd one does not, but works while something else does; closing it keeps the loop until it is closed.
- * Method: what loop_run and loop_alive say. */
+/* Goal: an open listener keeps the loop alive, an unref'd one does not, but works while something else does; closing it
+ * keeps the loop until it is closed. Method: what loop_run and loop_alive say. */
 START_TEST(keeping_the_loop_alive)
 {
-    struct loop_listener_options options = { .flags = LOOP_LISTENER_UNREF };
+    struct loop_listener_options options = {.flags = LOOP_LISTENER_UNREF};
     struct loop_address          address = net_address(NET_TCP4);
     struct loop                 *loop = test_loop_new(NULL);
     struct door                  door;
@@ -514,178 +448,6 @@ START_TEST(keeping_the_loop_alive)
     test_run(loop);
     loop_listener_close(&door.listener, door_close_cb);
     ck_assert(loop_alive(loop));
-    test_run(loop);
-    ck_assert_uint_eq(door.closes, 1);
-    test_close(client);
-    door_close(loop, &door);
-    test_loop_free(loop);
-}
-END_TEST
-
-/* ---- out of descriptors */
-
-/* Leaves so many descriptors free below the limit. Returns the limit before. The kernel looks at the limit when an accept is made, not when a
- * connection comes: pause the listener before this, resume it after. */
-static struct rlimit leave_descriptors(uint32_t count)
-{
-    struct rlimit before, now;
-    int           fds[16];
-
-    ck_assert_uint_lt(count, TEST_COUNT(fds));
-    for (uint32_t i = 0; i <= count; i++) {
-        fds[i] = fcntl(0, F_DUPFD_CLOEXEC, 0); /* the lowest free number */
-        ck_assert_int_ge(fds[i], 0);
-    }
-    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
-    now = before;
-    now.rlim_cur = (rlim_t)fds[count];
-    for (uint32_t i = 0; i <= count; i++)
-        test_close(fds[i]);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
-    return before;
-}
-
-/* Pauses, and makes clients that wait. */
-static void door_fill(struct loop *loop, struct door *door, int *ret_clients, size_t count)
-{
-    ck_assert_int_eq(CALL(loop_listener_pause(&door->listener)), 0);
-    settle(loop);
-    for (size_t i = 0; i < count; i++)
-        ret_clients[i] = net_dial(&door->address);
-}
-
-static struct end   served;
-static struct door *serving;
-
-static void serving_accept_cb(struct loop_listener *listener, int result)
-{
-    door_accept_cb(listener, result);
-    if (result >= 0 && loop_stream_fd(&served.stream) < 0)
-        end_open(serving->listener.data, &served, result, NULL);
-}
-
-/* Goal: without free descriptors the listener says so, rests instead of spinning, loses no connection, and goes on by itself when there are
- * descriptors again. Method: ten clients wait and three descriptors are free; counts reports and turns over 350 ms, in which it tries
- * every 100 ms; then i 0: the test frees the three, which nobody tells the loop, i 1: the limit is raised; until all ten have come. */
-START_TEST(out_of_descriptors)
-{
-    enum { CLIENTS = 10, FREE = 3 };
-    struct loop  *loop = test_loop_new(NULL);
-    struct rlimit before;
-    struct door   door;
-    int           clients[CLIENTS];
-    uint64_t      turns;
-
-    door_open(loop, &door, NET_TCP4);
-    door_fill(loop, &door, clients, CLIENTS);
-    before = leave_descriptors(FREE);
-    ck_assert_int_eq(CALL(loop_listener_resume(&door.listener)), 0);
-    run_until(loop, door.errors == 1);
-    ck_assert_int_eq(door.error, -EMFILE);
-    ck_assert_uint_eq(door.accepted, FREE);
-    turns = run_for(loop, 350 * LOOP_MILLISECOND);
-    ck_assert_uint_le(door.errors, 5);
-    ck_assert_uint_le(turns, 60);
-    ck_assert_uint_eq(door.accepted, FREE);
-    if (_i == 1)
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    for (uint32_t came = FREE; came < CLIENTS;) {
-        if (_i == 0) {
-            for (; door.accepted > 0; door.accepted--)
-                test_close(door.fds[door.accepted - 1]);
-            run_until(loop, door.accepted > 0);
-            settle(loop);
-            came += door.accepted;
-        } else {
-            run_until(loop, door.accepted == CLIENTS);
-            came = CLIENTS;
-        }
-    }
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    for (int i = 0; i < CLIENTS; i++)
-        test_close(clients[i]);
-    door_close(loop, &door);
-    test_loop_free(loop);
-}
-END_TEST
-
-/* Rests a listener for want of descriptors, closes a stream, and waits for the connection that this lets in. Returns how long it took since the
- * listener began to rest. */
-static uint64_t rest_and_close(void)
-{
-    struct loop        *loop = test_loop_new(NULL);
-    struct loop_address address = net_address(NET_TCP4);
-    struct door         door = { 0 };
-    struct rlimit       before;
-    int                 clients[2];
-    uint64_t            began;
-
-    serving = &door;
-    served = (struct end){ 0 };
-    door.listener.data = loop;
-    ck_assert_int_eq(loop_listener_start(loop, &door.listener, &address, NULL, serving_accept_cb), 0);
-    ck_assert_int_eq(loop_listener_address(&door.listener, &door.address), 0);
-    door_fill(loop, &door, clients, TEST_COUNT(clients));
-    before = leave_descriptors(1);
-    ck_assert_int_eq(CALL(loop_listener_resume(&door.listener)), 0);
-    began = test_clock();
-    run_until(loop, door.errors == 1);
-    ck_assert_int_eq(door.error, -EMFILE);
-    ck_assert_uint_eq(door.accepted, 1);
-    end_close(&served);
-    run_until(loop, door.accepted == 2);
-    began = test_clock() - began;
-    ck_assert_uint_eq(served.closes, 1);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    for (size_t i = 0; i < TEST_COUNT(clients); i++)
-        test_close(clients[i]);
-    door.fds[0] = door.fds[1];
-    door.accepted = 1;
-    door_close(loop, &door);
-    test_loop_free(loop);
-    return began;
-}
-
-/* Goal: a descriptor that the loop itself closes wakes a resting listener. Method: the only free descriptor goes to a stream, which is closed. By
- * itself the listener tries after 100 ms and no earlier, so a connection before that shows that it was woken. A busy machine may be
- * late and show nothing: then once more. */
-START_TEST(closing_wakes_a_resting_listener)
-{
-    uint32_t attempts = 0;
-
-    while (rest_and_close() >= 100 * LOOP_MILLISECOND)
-        ck_assert_msg(++attempts < 30, "it goes on only after its own 100 ms");
-}
-END_TEST
-
-/* Goal: a resting listener may be paused, resumed and closed like any other. Method: while out of descriptors; i 0: paused and closed,
- * 1: resumed and closed, 2: resumed until it has accepted. */
-START_TEST(close_while_resting)
-{
-    struct loop  *loop = test_loop_new(NULL);
-    struct rlimit before;
-    struct door   door;
-    int           client;
-
-    door_open(loop, &door, NET_TCP4);
-    door_fill(loop, &door, &client, 1);
-    before = leave_descriptors(0);
-    ck_assert_int_eq(CALL(loop_listener_resume(&door.listener)), 0);
-    run_until(loop, door.errors == 1);
-    ck_assert_int_eq(CALL(loop_listener_pause(&door.listener)), 0);
-    settle(loop);
-    door.errors = 0;
-    run_for(loop, 150 * LOOP_MILLISECOND);
-    ck_assert_uint_eq(door.errors, 0); /* paused: does not try */
-    if (_i > 0) {
-        ck_assert_int_eq(CALL(loop_listener_resume(&door.listener)), 0);
-        settle(loop);
-    }
-    ck_assert_uint_eq(door.accepted, 0);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    if (_i == 2)
-        run_until(loop, door.accepted == 1);
-    loop_listener_close(&door.listener, door_close_cb);
     test_run(loop);
     ck_assert_uint_eq(door.closes, 1);
     test_close(client);
@@ -721,9 +483,5 @@ Suite *test_suite(void)
         tcase_add_test(tcase, v6only);
     }
     tcase_add_test(tcase, keeping_the_loop_alive);
-    tcase = test_case(suite, "descriptors");
-    tcase_add_loop_test(tcase, out_of_descriptors, 0, 2);
-    tcase_add_test(tcase, closing_wakes_a_resting_listener);
-    tcase_add_loop_test(tcase, close_while_resting, 0, 3);
     return suite;
 }

@@ -39,7 +39,7 @@ static void tick_fired(struct loop_timer *timer)
 
 void pump_once(struct loop *loop)
 {
-    struct loop_timer tick = { 0 };
+    struct loop_timer tick = {0};
 
     ck_assert_int_eq(loop_timer_start(loop, &tick, LOOP_MILLISECOND, 0, tick_fired), 0);
     ck_assert_int_ge(loop_run(loop, LOOP_RUN_ONCE), 0);
@@ -48,7 +48,7 @@ void pump_once(struct loop *loop)
 
 uint64_t run_for(struct loop *loop, uint64_t ns)
 {
-    struct loop_timer timer = { 0 };
+    struct loop_timer timer = {0};
     uint64_t          turns = test_stats(loop).turns;
 
     ck_assert_int_eq(loop_timer_start(loop, &timer, ns, 0, tick_fired), 0);
@@ -223,7 +223,7 @@ void net_pair(int kind, int ret_fds[2])
 
 void net_reset(int fd)
 {
-    const struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+    const struct linger linger = {.l_onoff = 1, .l_linger = 0};
 
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
     test_close(fd);
@@ -237,7 +237,7 @@ void net_buffers(int fd, int bytes)
 
 int net_kinds(void)
 {
-    struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     int                 fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool                has = fd >= 0 && bind(fd, (const struct sockaddr *)&sin6, sizeof(sin6)) == 0;
 
@@ -359,7 +359,8 @@ static void end_written(struct loop_stream *stream, int error, size_t bytes, voi
     callback_enter();
     ck_assert_ptr_eq(stream, &end->stream);
     ck_assert_uint_eq(end->closes, 0);
-    ck_assert_msg(pending->number == end->writes_done, "write %u came back as number %u", pending->number, end->writes_done);
+    ck_assert_msg(pending->number == end->writes_done, "write %u came back as number %u", pending->number,
+                  end->writes_done);
     ck_assert_int_le(error, 0);
     if (error == 0) {
         ck_assert_uint_eq(bytes, pending->size);
@@ -385,10 +386,10 @@ int end_write(struct end *end, size_t size, uint32_t flags)
     int             r;
 
     ck_assert_ptr_nonnull(pending);
-    *pending = (struct pending){ .end = end, .number = end->writes_started, .size = size };
+    *pending = (struct pending){.end = end, .number = end->writes_started, .size = size};
     pattern_fill(end->write_flow, end->write_bytes, pending->bytes, size);
     r = CALL(loop_stream_write(&end->stream, pending->bytes, size, end_written, pending,
-                               &(const struct loop_write_terms){ .flags = flags }));
+                               &(const struct loop_write_terms){.flags = flags}));
     if (r < 0) {
         free(pending);
         return r;
@@ -465,7 +466,7 @@ void peer_finish(struct peer *peer)
     uint64_t until = test_clock() + RUN_LIMIT;
 
     while (!peer_drain(peer, SIZE_MAX)) {
-        struct pollfd pollfd = { .fd = peer->fd, .events = POLLIN };
+        struct pollfd pollfd = {.fd = peer->fd, .events = POLLIN};
 
         ck_assert_msg(test_clock() < until, "the peer waits for the end of the stream");
         ck_assert_int_ge(poll(&pollfd, 1, 1000), 0);
@@ -474,14 +475,15 @@ void peer_finish(struct peer *peer)
 
 /* ---- links */
 
-void link_open(struct loop *loop, struct link *link, int kind, uint32_t number, const struct loop_stream_options *options)
+void link_open(struct loop *loop, struct link *link, int kind, uint32_t number,
+               const struct loop_stream_options *options)
 {
     int fds[2];
 
     net_pair(kind, fds);
     *link = (struct link){
-        .end = { .write_flow = 2 * number, .read_flow = 2 * number + 1 },
-        .peer = { .fd = fds[1], .read_flow = 2 * number, .write_flow = 2 * number + 1 },
+        .end = {.write_flow = 2 * number, .read_flow = 2 * number + 1},
+        .peer = {.fd = fds[1], .read_flow = 2 * number, .write_flow = 2 * number + 1},
     };
     end_open(loop, &link->end, fds[0], options);
 }
@@ -512,7 +514,7 @@ void expect_error_or_abort(int (*call)(void *arg), void *arg, int error, const c
     pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        const struct rlimit no_core = { 0, 0 };
+        const struct rlimit no_core = {0, 0};
 
         setrlimit(RLIMIT_CORE, &no_core);
         dup2(fds[1], STDERR_FILENO);

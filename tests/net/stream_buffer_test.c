@@ -3,7 +3,7 @@
 
 enum { SMALL_BUFFER = 1024, SMALL_COUNT = 4, KEPT_MAX = 16 };
 
-static const struct loop_options small_group = { .buffer_size = SMALL_BUFFER, .buffer_count = SMALL_COUNT };
+static const struct loop_options small_group = {.buffer_size = SMALL_BUFFER, .buffer_count = SMALL_COUNT};
 
 /* A link whose end keeps what it reads. */
 struct keeper {
@@ -31,7 +31,7 @@ static void keeping_read_cb(struct loop_stream *stream, const struct loop_result
 
 static void keeper_open(struct loop *loop, struct keeper *keeper, int kind, uint32_t number, const char *name)
 {
-    *keeper = (struct keeper){ 0 };
+    *keeper = (struct keeper){0};
     link_open(loop, &keeper->link, kind, number, NULL);
     keeper->link.end.name = name;
     keeper->link.end.arg = keeper;
@@ -68,7 +68,7 @@ static void keeper_exhaust(struct loop *loop, struct keeper *keeper)
 START_TEST(idle_holds_no_buffer)
 {
     enum { COUNT = 200 };
-    struct loop        *loop = test_loop_new(NULL);
+    struct loop       *loop = test_loop_new(NULL);
     static struct link links[COUNT];
 
     for (uint32_t i = 0; i < COUNT; i++) {
@@ -88,8 +88,9 @@ START_TEST(idle_holds_no_buffer)
 }
 END_TEST
 
-/* Goal: a kept buffer keeps its bytes until it is returned, and is counted. Method: keeps some, lets more data pass through the group several
- * times, then looks at the bytes; returning twice, and keeping outside of the callback, are refused. */
+/* Goal: a kept buffer keeps its bytes until it is returned, and is counted. Method: keeps some, lets more data pass
+ * through the group several times, then looks at the bytes; returning twice, and keeping outside of the callback, are
+ * refused. */
 START_TEST(keep_and_return_later)
 {
     struct loop  *loop = test_loop_new(&small_group);
@@ -147,8 +148,8 @@ static void returning_read_cb(struct loop_stream *stream, const struct loop_resu
     ck_assert_int_eq(loop_buffer_return(loop, result->buffer), -EINVAL);
 }
 
-/* Goal: a lent buffer may go back before its callback ends, and then does not go back twice. Method: each does, while the data makes many
- * rounds through a small group. */
+/* Goal: a lent buffer may go back before its callback ends, and then does not go back twice. Method: each does, while
+ * the data makes many rounds through a small group. */
 START_TEST(return_inside_the_callback)
 {
     struct loop *loop = test_loop_new(&small_group);
@@ -185,13 +186,13 @@ static void echo_read_cb(struct loop_stream *stream, const struct loop_result *r
     if (result->res <= 0)
         return;
     must_write(end, result->data, (size_t)result->res, echoed_cb, NULL,
-               &(const struct loop_write_terms){ .release = result->buffer });
+               &(const struct loop_write_terms){.release = result->buffer});
     end->writes_started++;
     end->write_bytes += (uint64_t)result->res;
 }
 
-/* Goal: a lent buffer handed to a write is sent unharmed, and goes back when its bytes have left. Method: echoes 2 MiB through a group of
- * four buffers to a peer that checks them. */
+/* Goal: a lent buffer handed to a write is sent unharmed, and goes back when its bytes have left. Method: echoes 2 MiB
+ * through a group of four buffers to a peer that checks them. */
 START_TEST(echo_by_release)
 {
     enum { TOTAL = 2 << 20 };
@@ -210,12 +211,12 @@ START_TEST(echo_by_release)
 }
 END_TEST
 
-/* Goal: the same for kept buffers, later, on another stream; a write that fails to start leaves the buffer with its owner; one cut short by
- * closing gives it back. Method: keeps four; each meets one of these. */
+/* Goal: the same for kept buffers, later, on another stream; a write that fails to start leaves the buffer with its
+ * owner; one cut short by closing gives it back. Method: keeps four; each meets one of these. */
 START_TEST(release_of_kept_buffers)
 {
     struct loop            *loop = test_loop_new(&small_group);
-    struct loop_write_terms terms = { 0 };
+    struct loop_write_terms terms = {0};
     struct keeper           keeper;
     struct link             other;
     size_t                  room;
@@ -238,7 +239,8 @@ START_TEST(release_of_kept_buffers)
     ck_assert_int_eq(CALL(loop_stream_shutdown(&other.end.stream, NULL)), 0);
     terms.release = keeper.kept[2];
     ck_assert_int_eq(CALL(loop_stream_write(&other.end.stream, loop_buffer_data(loop, keeper.kept[2], &room),
-                                            keeper.sizes[2], echoed_cb, NULL, &terms)), -EPIPE);
+                                            keeper.sizes[2], echoed_cb, NULL, &terms)),
+                     -EPIPE);
     ck_assert_uint_eq(test_stats(loop).buffers_lent, 2);
     pattern_check(keeper.link.end.read_flow, keeper.sizes[0] + keeper.sizes[1],
                   loop_buffer_data(loop, keeper.kept[2], &room), keeper.sizes[2]);
@@ -266,8 +268,8 @@ static void closing_read_cb(struct loop_stream *stream, const struct loop_result
     pattern_check(end->read_flow, offset, result->data, (size_t)result->res); /* still lent */
 }
 
-/* Goal: closing in the read callback: the buffer stays valid in it, no other read callback comes, all buffers are back. Method: with more
- * data under way. */
+/* Goal: closing in the read callback: the buffer stays valid in it, no other read callback comes, all buffers are back.
+ * Method: with more data under way. */
 START_TEST(close_inside_the_read_callback)
 {
     struct loop *loop = test_loop_new(&small_group);
@@ -287,12 +289,12 @@ END_TEST
 
 /* ---- an empty group */
 
-/* Goal: streams that found the group empty go on in the order they stopped, as soon as one buffer returns. Method: the first keeps all
- * four; the rest get data one after the other; each buffer given back serves the next. With i 1 the first has more data too, and so
- * is the first in the queue. */
+/* Goal: streams that found the group empty go on in the order they stopped, as soon as one buffer returns. Method: the
+ * first keeps all four; the rest get data one after the other; each buffer given back serves the next. With i 1 the
+ * first has more data too, and so is the first in the queue. */
 START_TEST(parked_go_on_in_order)
 {
-    static const char *const names[] = { "a", "b", "c", "d", "e" };
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
     struct loop             *loop = test_loop_new(&small_group);
     struct keeper            keepers[TEST_COUNT(names)];
     uint32_t                 first = _i == 1 ? 0 : 1;
@@ -330,8 +332,8 @@ START_TEST(parked_go_on_in_order)
 }
 END_TEST
 
-/* Goal: an empty group hides neither the end of a stream nor a reset, where no data stands before them; where data does, it comes
- * first. Method: with all buffers kept, one peer ends, one resets, one sends and ends. */
+/* Goal: an empty group hides neither the end of a stream nor a reset, where no data stands before them; where data
+ * does, it comes first. Method: with all buffers kept, one peer ends, one resets, one sends and ends. */
 START_TEST(end_and_reset_with_an_empty_group)
 {
     struct loop  *loop = test_loop_new(&small_group);
@@ -370,8 +372,8 @@ START_TEST(end_and_reset_with_an_empty_group)
 }
 END_TEST
 
-/* Goal: a reset behind data is told behind it, also when the stream waited for a buffer in between. Method: data, then RST, while all
- * buffers are kept; then one returns. */
+/* Goal: a reset behind data is told behind it, also when the stream waited for a buffer in between. Method: data, then
+ * RST, while all buffers are kept; then one returns. */
 START_TEST(reset_behind_data_with_an_empty_group)
 {
     struct loop  *loop = test_loop_new(&small_group);
@@ -396,8 +398,9 @@ START_TEST(reset_behind_data_with_an_empty_group)
 }
 END_TEST
 
-/* Goal: a stream that waits for a buffer can be stopped, started and closed like any other, and does not stop those behind it in the
- * queue. Method: three wait; the first is closed, the second stopped and later started, the third must get the buffer. */
+/* Goal: a stream that waits for a buffer can be stopped, started and closed like any other, and does not stop those
+ * behind it in the queue. Method: three wait; the first is closed, the second stopped and later started, the third must
+ * get the buffer. */
 START_TEST(stop_and_close_while_parked)
 {
     struct loop  *loop = test_loop_new(&small_group);
@@ -449,8 +452,8 @@ static void borrower_timer_cb(struct loop_timer *timer)
     struct borrower *borrower = timer->data;
 
     while (borrower->count > 0)
-        ck_assert_int_eq(loop_buffer_return(loop_stream_loop(&borrower->link.end.stream),
-                                            borrower->kept[--borrower->count]), 0);
+        ck_assert_int_eq(
+            loop_buffer_return(loop_stream_loop(&borrower->link.end.stream), borrower->kept[--borrower->count]), 0);
 }
 
 static void borrower_read_cb(struct loop_stream *stream, const struct loop_result *result)
@@ -468,8 +471,8 @@ static void borrower_read_cb(struct loop_stream *stream, const struct loop_resul
         ck_assert_int_eq(loop_timer_start(loop, &borrower->timer, LOOP_MILLISECOND / 10, 0, borrower_timer_cb), 0);
 }
 
-/* Goal: many streams share too few buffers, and all get to their end. Method: eight streams keep each buffer for a while; a pattern and
- * its end through each. */
+/* Goal: many streams share too few buffers, and all get to their end. Method: eight streams keep each buffer for a
+ * while; a pattern and its end through each. */
 START_TEST(many_share_few)
 {
     enum { COUNT = 8, TOTAL = 40000 };
@@ -511,8 +514,8 @@ START_TEST(many_share_few)
 }
 END_TEST
 
-/* Goal: streams that are stopped with data under way do not take the group from those that read. Method: as many stopped streams as there are
- * buffers, each with much data sent before the stop; another reads on. */
+/* Goal: streams that are stopped with data under way do not take the group from those that read. Method: as many
+ * stopped streams as there are buffers, each with much data sent before the stop; another reads on. */
 START_TEST(stopped_streams_leave_the_group)
 {
     struct loop *loop = test_loop_new(&small_group);
@@ -540,8 +543,8 @@ START_TEST(stopped_streams_leave_the_group)
 }
 END_TEST
 
-/* Goal: closing and destroying with kept buffers is safe; the loop takes them with it. Method: destroys with buffers kept and streams
- * waiting. */
+/* Goal: closing and destroying with kept buffers is safe; the loop takes them with it. Method: destroys with buffers
+ * kept and streams waiting. */
 START_TEST(destroy_with_kept_and_parked)
 {
     struct loop  *loop = test_loop_new(&small_group);

@@ -27,15 +27,16 @@ static void full_listener_close(struct full_listener *full)
     test_close(full->fd);
 }
 
-/* Goal: a connection is made, told once and never inside the call, and carries data both ways; its addresses are those the kernel
- * knows. Method: to a plain listener; writes are made before it stands and must come after the connect callback. */
+/* Goal: a connection is made, told once and never inside the call, and carries data both ways; its addresses are those
+ * the kernel knows. Method: to a plain listener; writes are made before it stands and must come after the connect
+ * callback. */
 START_TEST(success)
 {
     struct loop        *loop = test_loop_new(NULL);
     struct loop_address address, mine;
     int                 listener = net_listen(_i, 10, &address);
-    struct end          end = { .name = "a", .write_flow = 1, .read_flow = 2 };
-    struct peer         peer = { .read_flow = 1, .write_flow = 2 };
+    struct end          end = {.name = "a", .write_flow = 1, .read_flow = 2};
+    struct peer         peer = {.read_flow = 1, .write_flow = 2};
 
     end_connect(loop, &end, &address, NULL);
     ck_assert(loop_alive(loop));
@@ -75,14 +76,15 @@ static void reading_connect_cb(struct loop_stream *stream, int error)
     ck_assert_int_eq(CALL(loop_stream_shutdown(stream, end_shutdown_cb)), 0);
 }
 
-/* Goal: reading, writing and shutting down may all begin in the connect callback. Method: does so; the peer answers after the end it saw. */
+/* Goal: reading, writing and shutting down may all begin in the connect callback. Method: does so; the peer answers
+ * after the end it saw. */
 START_TEST(all_from_the_connect_callback)
 {
     struct loop        *loop = test_loop_new(NULL);
     struct loop_address address;
     int                 listener = net_listen(_i, 10, &address);
-    struct end          end = { .name = "a", .write_flow = 1, .read_flow = 2 };
-    struct peer         peer = { .read_flow = 1, .write_flow = 2 };
+    struct end          end = {.name = "a", .write_flow = 1, .read_flow = 2};
+    struct peer         peer = {.read_flow = 1, .write_flow = 2};
 
     ck_assert_int_eq(CALL(loop_stream_connect(loop, &end.stream, &address, NULL, reading_connect_cb)), 0);
     run_until(loop, end.shutdowns == 1);
@@ -103,13 +105,14 @@ START_TEST(all_from_the_connect_callback)
 }
 END_TEST
 
-/* Goal: where nobody listens, the connect callback has the errno; writes made before it end with -ECANCELED behind it; the stream still is
- * to be closed. Method: an address bound, but not listening, and a unix path that does not exist. */
+/* Goal: where nobody listens, the connect callback has the errno; writes made before it end with -ECANCELED behind it;
+ * the stream still is to be closed. Method: an address bound, but not listening, and a unix path that does not exist.
+ */
 START_TEST(refused)
 {
     struct loop        *loop = test_loop_new(NULL);
     struct loop_address address;
-    struct end          end = { .name = "a" };
+    struct end          end = {.name = "a"};
     int                 fd = -1;
 
     if (_i == NET_KINDS) {
@@ -143,14 +146,14 @@ START_TEST(refused)
 }
 END_TEST
 
-/* Goal: a connection that does not come about in time ends with -ETIMEDOUT, never early. Method: a listener with a full backlog. The loop
- * waits meanwhile and does not spin. */
+/* Goal: a connection that does not come about in time ends with -ETIMEDOUT, never early. Method: a listener with a full
+ * backlog. The loop waits meanwhile and does not spin. */
 START_TEST(timeout)
 {
-    struct loop_stream_options options = { .connect_timeout_ns = 100 * LOOP_MILLISECOND };
+    struct loop_stream_options options = {.connect_timeout_ns = 100 * LOOP_MILLISECOND};
     struct loop               *loop = test_loop_new(NULL);
     struct full_listener       full;
-    struct end                 end = { .name = "a" };
+    struct end                 end = {.name = "a"};
     uint64_t                   began;
 
     full_listener_open(&full, _i);
@@ -170,14 +173,15 @@ START_TEST(timeout)
 }
 END_TEST
 
-/* Goal: a deadline that was not needed leaves nothing behind. Method: connects with one of an hour, closes, and lets the loop run out. */
+/* Goal: a deadline that was not needed leaves nothing behind. Method: connects with one of an hour, closes, and lets
+ * the loop run out. */
 START_TEST(timeout_not_needed)
 {
-    struct loop_stream_options options = { .connect_timeout_ns = 3600 * LOOP_SECOND };
+    struct loop_stream_options options = {.connect_timeout_ns = 3600 * LOOP_SECOND};
     struct loop               *loop = test_loop_new(NULL);
     struct loop_address        address;
     int                        listener = net_listen(_i, 10, &address);
-    struct end                 end = { 0 };
+    struct end                 end = {0};
 
     end_connect(loop, &end, &address, &options);
     run_until(loop, end.connects == 1);
@@ -190,13 +194,13 @@ START_TEST(timeout_not_needed)
 }
 END_TEST
 
-/* Goal: closing while connecting ends all of it in order: connect, writes, close. Method: to a full backlog, after some turns; i odd: by
- * reset. */
+/* Goal: closing while connecting ends all of it in order: connect, writes, close. Method: to a full backlog, after some
+ * turns; i odd: by reset. */
 START_TEST(close_while_connecting)
 {
     struct loop         *loop = test_loop_new(NULL);
     struct full_listener full;
-    struct end           end = { .name = "a" };
+    struct end           end = {.name = "a"};
 
     full_listener_open(&full, _i / 2);
     end_connect(loop, &end, &full.address, NULL);
@@ -216,14 +220,14 @@ START_TEST(close_while_connecting)
 }
 END_TEST
 
-/* Goal: the same before the first turn, with a listener that would accept. Method: closes right behind the call; the connection may have
- * come about, then the connect callback says so, but each comes once and in order. */
+/* Goal: the same before the first turn, with a listener that would accept. Method: closes right behind the call; the
+ * connection may have come about, then the connect callback says so, but each comes once and in order. */
 START_TEST(close_right_after_connect)
 {
     struct loop        *loop = test_loop_new(NULL);
     struct loop_address address;
     int                 listener = net_listen(_i, 10, &address);
-    struct end          end = { 0 };
+    struct end          end = {0};
 
     end_connect(loop, &end, &address, NULL);
     ck_assert_int_eq(end_write(&end, 10, 0), 0);
@@ -245,7 +249,8 @@ static void closing_connect_cb(struct loop_stream *stream, int error)
     end_close(end_of(stream));
 }
 
-/* Goal: closing inside the connect callback, of success and of failure. Method: with a write queued, which ends with -ECANCELED behind it. */
+/* Goal: closing inside the connect callback, of success and of failure. Method: with a write queued, which ends with
+ * -ECANCELED behind it. */
 START_TEST(close_inside_the_connect_callback)
 {
     struct loop        *loop = test_loop_new(NULL);
@@ -253,7 +258,7 @@ START_TEST(close_inside_the_connect_callback)
     int                 listener = net_listen(_i, 10, &address);
 
     for (int listening = 1; listening >= 0; listening--) {
-        struct end end = { .name = "a" };
+        struct end end = {.name = "a"};
 
         if (!listening)
             test_close(listener);
@@ -267,13 +272,14 @@ START_TEST(close_inside_the_connect_callback)
 }
 END_TEST
 
-/* Goal: senseless arguments and addresses are refused by the call, which leaves nothing behind. Method: each of them. */
+/* Goal: senseless arguments and addresses are refused by the call, which leaves nothing behind. Method: each of them.
+ */
 START_TEST(bad_arguments)
 {
-    struct loop_stream_options bad_flags = { .flags = 1u << 31 };
+    struct loop_stream_options bad_flags = {.flags = 1u << 31};
     struct loop_address        address = net_parse("127.0.0.1", 1), unknown = address, short_one = address;
     struct loop               *loop = test_loop_new(NULL);
-    struct end                 end = { .name = "a" };
+    struct end                 end = {.name = "a"};
 
     unknown.storage.ss_family = 200;
     short_one.size = 3;
@@ -293,7 +299,8 @@ START_TEST(bad_arguments)
 }
 END_TEST
 
-/* Goal: many at a time. Method: 200 streams connect at once, write, and are closed, half of them before they are accepted. */
+/* Goal: many at a time. Method: 200 streams connect at once, write, and are closed, half of them before they are
+ * accepted. */
 START_TEST(many)
 {
     enum { COUNT = 200 };

@@ -1,9 +1,11 @@
-/* tests/net/stream_test.c: streams: opening and reading. Buffers are in stream_buffer_test.c, writing in stream_write_test.c. */
+/* tests/net/stream_test.c: streams: opening and reading. Buffers are in stream_buffer_test.c, writing in
+ * stream_write_test.c. */
 #include "tests/net/net_test.h"
 
 #include <netinet/tcp.h>
 
-/* Goal: what the peer sends arrives byte for byte, in order. Method: 3 MiB of a pattern, in pieces as they fit the socket. */
+/* Goal: what the peer sends arrives byte for byte, in order. Method: 3 MiB of a pattern, in pieces as they fit the
+ * socket. */
 START_TEST(data_arrives)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -21,8 +23,8 @@ START_TEST(data_arrives)
 }
 END_TEST
 
-/* Goal: data that was there before reading began is read, however small the pieces. Method: 100 single bytes with turns between, the first
- * half before the start. */
+/* Goal: data that was there before reading began is read, however small the pieces. Method: 100 single bytes with turns
+ * between, the first half before the start. */
 START_TEST(small_pieces)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -44,7 +46,8 @@ START_TEST(small_pieces)
 }
 END_TEST
 
-/* Goal: the end of the peer's half is told once, after all data, and writing goes on. Method: the peer shuts down, then reads our answer. */
+/* Goal: the end of the peer's half is told once, after all data, and writing goes on. Method: the peer shuts down, then
+ * reads our answer. */
 START_TEST(end_then_writing)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -69,7 +72,8 @@ START_TEST(end_then_writing)
 }
 END_TEST
 
-/* Goal: a reset is told once, as -ECONNRESET, and ends reading. Method: the peer closes with unread data, and tcp sends RST. */
+/* Goal: a reset is told once, as -ECONNRESET, and ends reading. Method: the peer closes with unread data, and tcp sends
+ * RST. */
 START_TEST(reset_by_peer)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -110,11 +114,11 @@ static void restart(struct end *end)
     ck_assert_int_eq(CALL(loop_stream_read_start(&end->stream, stopping_read_cb)), 0);
 }
 
-/* Goal: after a stop inside the callback no other comes, however much is under way, and nothing is lost. Method: every callback stops;
- * started again after some turns, until 256 KiB and the end have come. */
+/* Goal: after a stop inside the callback no other comes, however much is under way, and nothing is lost. Method: every
+ * callback stops; started again after some turns, until 256 KiB and the end have come. */
 START_TEST(stop_inside_the_callback)
 {
-    struct loop_options options = { .buffer_size = 4096 };
+    struct loop_options options = {.buffer_size = 4096};
     struct loop        *loop = test_loop_new(&options);
     struct link         link;
     bool                fed = false;
@@ -151,7 +155,8 @@ static void bouncing_read_cb(struct loop_stream *stream, const struct loop_resul
     }
 }
 
-/* Goal: stop and start in one callback lose and double nothing. Method: every callback does it several times, over 1 MiB. */
+/* Goal: stop and start in one callback lose and double nothing. Method: every callback does it several times, over 1
+ * MiB. */
 START_TEST(stop_and_start_in_one_callback)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -167,11 +172,11 @@ START_TEST(stop_and_start_in_one_callback)
 }
 END_TEST
 
-/* Goal: the same from outside callbacks, with data under way at every stage. Method: random sizes, stops and turns; while stopped nothing
- * may come; in the end everything has come in order. RINGLOOP_SEED repeats a run. */
+/* Goal: the same from outside callbacks, with data under way at every stage. Method: random sizes, stops and turns;
+ * while stopped nothing may come; in the end everything has come in order. RINGLOOP_SEED repeats a run. */
 START_TEST(stop_outside)
 {
-    struct loop_options options = { .buffer_size = 512, .buffer_count = 64 };
+    struct loop_options options = {.buffer_size = 512, .buffer_count = 64};
     struct loop        *loop = test_loop_new(&options);
     uint64_t            state = test_env("RINGLOOP_SEED", 7) + (uint64_t)_i, total = 0;
     struct link         link;
@@ -202,11 +207,12 @@ START_TEST(stop_outside)
 }
 END_TEST
 
-/* Goal: a stream stopped with received data in hand gives all of it up at close, and may be closed without ever going on. Method: data is
- * under way when it is stopped, from outside (i even) or in the first callback, with more received behind it; then turns, then close. */
+/* Goal: a stream stopped with received data in hand gives all of it up at close, and may be closed without ever going
+ * on. Method: data is under way when it is stopped, from outside (i even) or in the first callback, with more received
+ * behind it; then turns, then close. */
 START_TEST(close_while_stopped)
 {
-    struct loop_options options = { .buffer_size = 1024 };
+    struct loop_options options = {.buffer_size = 1024};
     struct loop        *loop = test_loop_new(&options);
     struct link         link;
 
@@ -227,8 +233,8 @@ START_TEST(close_while_stopped)
 }
 END_TEST
 
-/* Goal: the end and a reset that came while stopped are told after the start, behind the data. Method: data and then the end while
- * stopped. */
+/* Goal: the end and a reset that came while stopped are told after the start, behind the data. Method: data and then
+ * the end while stopped. */
 START_TEST(end_while_stopped)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -259,7 +265,8 @@ static void first_read_cb(struct loop_stream *stream, const struct loop_result *
     end_read_cb(stream, result);
 }
 
-/* Goal: starting twice is no error and reads nothing twice; the later callback counts. Method: starts with one, then another. */
+/* Goal: starting twice is no error and reads nothing twice; the later callback counts. Method: starts with one, then
+ * another. */
 START_TEST(start_twice)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -286,10 +293,10 @@ END_TEST
 /* Goal: descriptors that can't be a stream are refused and stay the caller's. Method: each kind of them. */
 START_TEST(open_refuses)
 {
-    struct loop              *loop = test_loop_new(NULL);
-    struct loop_stream        stream = { 0 };
-    struct loop_stream_options bad_flags = { .flags = 1u << 31 };
-    int                       fds[2], datagram = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct loop               *loop = test_loop_new(NULL);
+    struct loop_stream         stream = {0};
+    struct loop_stream_options bad_flags = {.flags = 1u << 31};
+    int                        fds[2], datagram = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     ck_assert_int_ge(datagram, 0);
     test_pipe(fds);
@@ -310,13 +317,14 @@ START_TEST(open_refuses)
 }
 END_TEST
 
-/* Goal: what a stream tells of itself. Method: before, while and after it is open; addresses against what the kernel says. */
+/* Goal: what a stream tells of itself. Method: before, while and after it is open; addresses against what the kernel
+ * says. */
 START_TEST(accessors)
 {
     struct loop        *loop = test_loop_new(NULL);
     struct link         link;
-    struct loop_address mine, theirs, kernel = { .size = sizeof(kernel.storage) };
-    struct loop_stream  again = { 0 };
+    struct loop_address mine, theirs, kernel = {.size = sizeof(kernel.storage)};
+    struct loop_stream  again = {0};
     int                 fd;
 
     link_open(loop, &link, NET_TCP4, 1, NULL);
@@ -351,12 +359,13 @@ START_TEST(accessors)
 }
 END_TEST
 
-/* Goal: TCP_NODELAY is set where asked for, and only there. Method: asks the kernel; on a unix socket the flag has no effect. */
+/* Goal: TCP_NODELAY is set where asked for, and only there. Method: asks the kernel; on a unix socket the flag has no
+ * effect. */
 START_TEST(nodelay)
 {
     for (int kind = NET_TCP4; kind <= NET_UNIX; kind++) {
         for (uint32_t flags = 0; flags <= LOOP_STREAM_NODELAY; flags += LOOP_STREAM_NODELAY) {
-            struct loop_stream_options options = { .flags = flags };
+            struct loop_stream_options options = {.flags = flags};
             struct loop               *loop = test_loop_new(NULL);
             struct link                link;
             int                        value = -1;
@@ -364,8 +373,8 @@ START_TEST(nodelay)
 
             link_open(loop, &link, kind, 1, &options);
             if (kind == NET_TCP4) {
-                ck_assert_int_eq(getsockopt(loop_stream_fd(&link.end.stream), IPPROTO_TCP, TCP_NODELAY, &value,
-                                            &size), 0);
+                ck_assert_int_eq(getsockopt(loop_stream_fd(&link.end.stream), IPPROTO_TCP, TCP_NODELAY, &value, &size),
+                                 0);
                 ck_assert_int_eq(value != 0, flags != 0);
             }
             link_close(loop, &link);
@@ -375,11 +384,11 @@ START_TEST(nodelay)
 }
 END_TEST
 
-/* Goal: an open stream keeps the loop alive, also without reading, unless unref'd, also with reading; a write counts in any case.
- * Method: what loop_run and loop_alive say. */
+/* Goal: an open stream keeps the loop alive, also without reading, unless unref'd, also with reading; a write counts in
+ * any case. Method: what loop_run and loop_alive say. */
 START_TEST(keeping_the_loop_alive)
 {
-    struct loop_stream_options unref = { .flags = LOOP_STREAM_UNREF };
+    struct loop_stream_options unref = {.flags = LOOP_STREAM_UNREF};
     struct loop               *loop = test_loop_new(NULL);
     struct link                link;
 
@@ -430,8 +439,8 @@ static int use_fd(void *arg)
     return loop_stream_fd(arg);
 }
 
-/* Goal: calls on a stream never opened, or after its close callback, are answered by their errno, or end the process with a message
- * that names the call; they never do anything. Method: each in a child. */
+/* Goal: calls on a stream never opened, or after its close callback, are answered by their errno, or end the process
+ * with a message that names the call; they never do anything. Method: each in a child. */
 START_TEST(use_when_not_open)
 {
     static const struct {
@@ -439,13 +448,13 @@ START_TEST(use_when_not_open)
         int         error;
         const char *text;
     } cases[] = {
-        { use_read_start, -EINVAL, "loop_stream_read_start" },
-        { use_write, -EINVAL, "loop_stream_write" },
-        { use_shutdown, -EINVAL, "loop_stream_shutdown" },
-        { use_fd, -EBADF, "loop_stream_fd" },
+        {use_read_start, -EINVAL, "loop_stream_read_start"},
+        {use_write, -EINVAL, "loop_stream_write"},
+        {use_shutdown, -EINVAL, "loop_stream_shutdown"},
+        {use_fd, -EBADF, "loop_stream_fd"},
     };
     struct loop       *loop = test_loop_new(NULL);
-    struct loop_stream zeroed = { 0 };
+    struct loop_stream zeroed = {0};
     struct link        link;
 
     link_open(loop, &link, NET_UNIX, 1, NULL);

@@ -3,11 +3,11 @@
 
 enum { MIB = 1 << 20, PIECES_MAX = 1024 };
 
-/* Goal: writes of every size leave whole and come back once with their count. Method: 1 byte to 8 MiB, borrowed and copied, to a peer that
- * checks each byte. end_write checks the rest. */
+/* Goal: writes of every size leave whole and come back once with their count. Method: 1 byte to 8 MiB, borrowed and
+ * copied, to a peer that checks each byte. end_write checks the rest. */
 START_TEST(every_size)
 {
-    static const size_t sizes[] = { 1, 2, 7, 64, 100, 511, 1023, 4095, 4096, 4097, 16384, 65536, 100000, MIB, 8 * MIB };
+    static const size_t sizes[] = {1, 2, 7, 64, 100, 511, 1023, 4095, 4096, 4097, 16384, 65536, 100000, MIB, 8 * MIB};
     struct loop        *loop = test_loop_new(NULL);
     struct link         link;
 
@@ -27,8 +27,8 @@ START_TEST(every_size)
 }
 END_TEST
 
-/* Goal: writes of one stream keep their order, each comes back once with its own count. Method: 3000 of random size, borrowed and copied in
- * turn, in bursts; a peer that reads in random pieces. RINGLOOP_SEED repeats a run. */
+/* Goal: writes of one stream keep their order, each comes back once with its own count. Method: 3000 of random size,
+ * borrowed and copied in turn, in bursts; a peer that reads in random pieces. RINGLOOP_SEED repeats a run. */
 START_TEST(order)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -69,14 +69,15 @@ static void gather_cb(struct loop_stream *stream, int error, size_t bytes, void 
     (void)stream;
     callback_enter();
     ck_assert_uint_eq(gather->calls, 0);
-    *gather = (struct gather){ .calls = 1, .error = error, .bytes = bytes };
+    *gather = (struct gather){.calls = 1, .error = error, .bytes = bytes};
 }
 
-/* Goal: a write of several pieces is one write: their bytes in order, one callback with the sum; the array is copied at once, empty pieces
- * are no harm. Method: 1 to 1024 pieces of one block, of random sizes, the array wiped after the call. */
+/* Goal: a write of several pieces is one write: their bytes in order, one callback with the sum; the array is copied at
+ * once, empty pieces are no harm. Method: 1 to 1024 pieces of one block, of random sizes, the array wiped after the
+ * call. */
 START_TEST(pieces)
 {
-    static const size_t counts[] = { 1, 2, 3, 8, 9, 63, 64, 65, 500, 1023, 1024 };
+    static const size_t counts[] = {1, 2, 3, 8, 9, 63, 64, 65, 500, 1023, 1024};
     static uint8_t      bytes[PIECES_MAX * 3000];
     struct loop        *loop = test_loop_new(NULL);
     uint64_t            state = 5, offset = 0;
@@ -85,14 +86,15 @@ START_TEST(pieces)
     link_open(loop, &link, _i, 1, NULL);
     for (size_t i = 0; i < 2 * TEST_COUNT(counts); i++) {
         static struct iovec     iov[PIECES_MAX];
-        struct loop_write_terms terms = { .flags = i % 2 == 0 ? 0 : LOOP_WRITE_COPY };
-        struct gather           gather = { 0 };
+        struct loop_write_terms terms = {.flags = i % 2 == 0 ? 0 : LOOP_WRITE_COPY};
+        struct gather           gather = {0};
         size_t                  size = 0;
 
         for (size_t j = 0; j < counts[i / 2]; j++) {
-            size_t length = j > 0 && test_random(&state) % 8 == 0 ? 0 : 1 + test_random(&state) % (j % 16 == 0 ? 3000 : 20);
+            size_t length =
+                j > 0 && test_random(&state) % 8 == 0 ? 0 : 1 + test_random(&state) % (j % 16 == 0 ? 3000 : 20);
 
-            iov[j] = (struct iovec){ .iov_base = bytes + size, .iov_len = length };
+            iov[j] = (struct iovec){.iov_base = bytes + size, .iov_len = length};
             size += length;
         }
         pattern_fill(link.end.write_flow, offset, bytes, size);
@@ -112,15 +114,15 @@ START_TEST(pieces)
 }
 END_TEST
 
-/* Goal: several writes of many pieces each, queued in one turn, more than one system call takes. Method: 5 writes of 1024 one-byte and
- * 40-byte pieces in turn. */
+/* Goal: several writes of many pieces each, queued in one turn, more than one system call takes. Method: 5 writes of
+ * 1024 one-byte and 40-byte pieces in turn. */
 START_TEST(more_pieces_than_a_call_takes)
 {
     enum { WRITES = 5 };
     static uint8_t      bytes[WRITES][PIECES_MAX * 40];
     static struct iovec iov[PIECES_MAX];
     struct loop        *loop = test_loop_new(NULL);
-    struct gather       gathers[WRITES] = { 0 };
+    struct gather       gathers[WRITES] = {0};
     uint64_t            offset = 0;
     struct link         link;
 
@@ -130,7 +132,7 @@ START_TEST(more_pieces_than_a_call_takes)
 
         pattern_fill(link.end.write_flow, offset, bytes[i], size);
         for (size_t j = 0; j < PIECES_MAX; j++)
-            iov[j] = (struct iovec){ .iov_base = bytes[i] + j * length, .iov_len = length };
+            iov[j] = (struct iovec){.iov_base = bytes[i] + j * length, .iov_len = length};
         ck_assert_int_eq(CALL(loop_stream_writev(&link.end.stream, iov, PIECES_MAX, gather_cb, &gathers[i], NULL)), 0);
         offset += size;
     }
@@ -148,7 +150,8 @@ END_TEST
 
 /* ---- copies */
 
-/* Goal: small writes are copied in any case. Method: 1 to 8 bytes, overwritten at once, without LOOP_WRITE_COPY and without a callback. */
+/* Goal: small writes are copied in any case. Method: 1 to 8 bytes, overwritten at once, without LOOP_WRITE_COPY and
+ * without a callback. */
 START_TEST(small_writes_are_copied)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -173,13 +176,13 @@ START_TEST(small_writes_are_copied)
 }
 END_TEST
 
-/* Goal: the writes of one turn leave together: few of them in one send, very many in few. Method: counts the entries that went to the
- * kernel, and one more that the loop may need for itself. */
+/* Goal: the writes of one turn leave together: few of them in one send, very many in few. Method: counts the entries
+ * that went to the kernel, and one more that the loop may need for itself. */
 START_TEST(writes_of_a_turn_leave_together)
 {
     static const struct {
         uint32_t writes, sends_max;
-    } cases[] = { { 1, 1 }, { 2, 1 }, { 50, 1 }, { 500, 16 } };
+    } cases[] = {{1, 1}, {2, 1}, {50, 1}, {500, 16}};
     struct loop *loop = test_loop_new(NULL);
     struct link  link;
 
@@ -202,8 +205,8 @@ START_TEST(writes_of_a_turn_leave_together)
 }
 END_TEST
 
-/* Goal: a write that finds no memory says so, is not sent and never calls back; the stream goes on. Method: the allocator's next call
- * fails. */
+/* Goal: a write that finds no memory says so, is not sent and never calls back; the stream goes on. Method: the
+ * allocator's next call fails. */
 START_TEST(no_memory)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -224,12 +227,13 @@ END_TEST
 
 /* ---- limits */
 
-/* Goal: a reader that does not read meets the limit, in bytes and in memory, and loses nothing of what was accepted. Method: writes copies
- * until -ENOBUFS; looks at the queue and at the loop's memory; then the peer reads all, and writing works again. */
+/* Goal: a reader that does not read meets the limit, in bytes and in memory, and loses nothing of what was accepted.
+ * Method: writes copies until -ENOBUFS; looks at the queue and at the loop's memory; then the peer reads all, and
+ * writing works again. */
 START_TEST(limit_of_queued_bytes)
 {
     enum { LIMIT = 1 << 20, SIZE = 10000 };
-    struct loop_stream_options options = { .write_bytes_max = LIMIT };
+    struct loop_stream_options options = {.write_bytes_max = LIMIT};
     struct loop               *loop = test_loop_new(NULL);
     uint64_t                   memory;
     struct link                link;
@@ -263,10 +267,11 @@ START_TEST(limit_of_queued_bytes)
 }
 END_TEST
 
-/* Goal: the limit is exact. Method: up to it, one more, and a single write above it; before the first turn, so that nothing leaves. */
+/* Goal: the limit is exact. Method: up to it, one more, and a single write above it; before the first turn, so that
+ * nothing leaves. */
 START_TEST(limit_to_the_byte)
 {
-    struct loop_stream_options options = { .write_bytes_max = 1000 };
+    struct loop_stream_options options = {.write_bytes_max = 1000};
     struct loop               *loop = test_loop_new(NULL);
     struct link                link;
 
@@ -287,7 +292,8 @@ START_TEST(limit_to_the_byte)
 }
 END_TEST
 
-/* Goal: a slow reader gets everything. Method: a peer that reads one byte a turn through the smallest socket buffers, then the rest. */
+/* Goal: a slow reader gets everything. Method: a peer that reads one byte a turn through the smallest socket buffers,
+ * then the rest. */
 START_TEST(slow_reader)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -312,11 +318,11 @@ START_TEST(slow_reader)
 }
 END_TEST
 
-/* Goal: writes wait for room when the loop has as many operations as it may, and then go on. Method: two operations at a time for eight
- * streams, whose peers read late. */
+/* Goal: writes wait for room when the loop has as many operations as it may, and then go on. Method: two operations at
+ * a time for eight streams, whose peers read late. */
 START_TEST(few_operations)
 {
-    struct loop_options options = { .ops_max = 2 };
+    struct loop_options options = {.ops_max = 2};
     struct loop        *loop = test_loop_new(&options);
     struct link         links[8];
     uint32_t            done = 0;
@@ -345,8 +351,8 @@ END_TEST
 
 /* ---- failure */
 
-/* Goal: a reset fails the write in progress with its errno and a true count, those behind it without any bytes, and all later ones at
- * once. Method: a peer reads a part and resets; no SIGPIPE may come (its action is the default). */
+/* Goal: a reset fails the write in progress with its errno and a true count, those behind it without any bytes, and all
+ * later ones at once. Method: a peer reads a part and resets; no SIGPIPE may come (its action is the default). */
 START_TEST(reset_with_writes_queued)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -373,7 +379,8 @@ START_TEST(reset_with_writes_queued)
 }
 END_TEST
 
-/* Goal: writing to a peer that has closed fails soon, without SIGPIPE. Method: writes until one does; i: with reading, or without. */
+/* Goal: writing to a peer that has closed fails soon, without SIGPIPE. Method: writes until one does; i: with reading,
+ * or without. */
 START_TEST(peer_has_closed)
 {
     for (int kind = 0; kind < NET_TCP6; kind++) {
@@ -404,15 +411,15 @@ END_TEST
 START_TEST(bad_arguments)
 {
     static char                   bytes[2];
-    const struct loop_write_terms bad_flags = { .flags = 1u << 30 }, bad_release = { .release = 12345 };
-    struct iovec                  iov[PIECES_MAX + 1], half = { .iov_base = bytes, .iov_len = (size_t)1 << 30 };
-    struct iovec                  three_gib[3] = { half, half, half };
+    const struct loop_write_terms bad_flags = {.flags = 1u << 30}, bad_release = {.release = 12345};
+    struct iovec                  iov[PIECES_MAX + 1], half = {.iov_base = bytes, .iov_len = (size_t)1 << 30};
+    struct iovec                  three_gib[3] = {half, half, half};
     struct loop                  *loop = test_loop_new(NULL);
     struct link                   link;
 
     link_open(loop, &link, _i, 1, NULL);
     for (size_t i = 0; i <= PIECES_MAX; i++)
-        iov[i] = (struct iovec){ .iov_base = bytes, .iov_len = 1 };
+        iov[i] = (struct iovec){.iov_base = bytes, .iov_len = 1};
     ck_assert_int_eq(CALL(loop_stream_write(&link.end.stream, bytes, 0, note_write_cb, "0", NULL)), -EINVAL);
     ck_assert_int_eq(CALL(loop_stream_write(&link.end.stream, bytes, ((size_t)2 << 30) + 1, note_write_cb, "0", NULL)),
                      -EINVAL);
@@ -420,7 +427,8 @@ START_TEST(bad_arguments)
     ck_assert_int_eq(CALL(loop_stream_write(&link.end.stream, bytes, 1, note_write_cb, "0", &bad_flags)), -EINVAL);
     ck_assert_int_lt(CALL(loop_stream_write(&link.end.stream, bytes, 1, note_write_cb, "0", &bad_release)), 0);
     ck_assert_int_eq(CALL(loop_stream_writev(&link.end.stream, iov, 0, note_write_cb, "0", NULL)), -EINVAL);
-    ck_assert_int_eq(CALL(loop_stream_writev(&link.end.stream, iov, PIECES_MAX + 1, note_write_cb, "0", NULL)), -EINVAL);
+    ck_assert_int_eq(CALL(loop_stream_writev(&link.end.stream, iov, PIECES_MAX + 1, note_write_cb, "0", NULL)),
+                     -EINVAL);
     ck_assert_int_eq(CALL(loop_stream_writev(&link.end.stream, iov, 1, note_write_cb, "0", &bad_flags)), -EINVAL);
     ck_assert_int_eq(CALL(loop_stream_writev(&link.end.stream, three_gib, 3, note_write_cb, "0", NULL)), -EINVAL);
     three_gib[0].iov_len = three_gib[1].iov_len = SIZE_MAX / 2 + 1; /* their sum is the third's length again */
@@ -484,8 +492,8 @@ static void answering_read_cb(struct loop_stream *stream, const struct loop_resu
     ck_assert_int_eq(end_write(end, 1000, 0), 0);
 }
 
-/* Goal: a write may be made in a read callback, also in that of the end. Method: a peer that sends a byte, waits for a thousand, and so on;
- * then ends. */
+/* Goal: a write may be made in a read callback, also in that of the end. Method: a peer that sends a byte, waits for a
+ * thousand, and so on; then ends. */
 START_TEST(write_from_read_callback)
 {
     struct loop *loop = test_loop_new(NULL);

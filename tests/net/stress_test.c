@@ -114,7 +114,7 @@ static void actor_start(struct loop *loop, struct actor *actor, uint32_t number,
         .random = test_random(seed),
         .wild = number / 4 % 2 == 1,
         .timer.data = actor,
-        .end = { .arg = actor, .write_flow = number, .read_flow = number ^ 1 },
+        .end = {.arg = actor, .write_flow = number, .read_flow = number ^ 1},
     };
     actor->budget = BUDGET_MIN + test_random(&actor->random) % (BUDGET_MAX - BUDGET_MIN);
     end_open(loop, &actor->end, fd, NULL);
@@ -122,13 +122,14 @@ static void actor_start(struct loop *loop, struct actor *actor, uint32_t number,
     actor_rest(actor);
 }
 
-/* Goal: whatever the order of writes, pauses, shutdowns, closes and resets, no byte is wrong, lost or doubled, every write comes back once, and every
- * stream closes. Method: both ends of 50 connections act at random; half of the pairs end in order and must have got everything, the
- * others break off at any time and must have got no more than was sent. The group is small, so that streams wait for buffers too; with i odd
- * the rings are as small as can be, so that they run over. */
+/* Goal: whatever the order of writes, pauses, shutdowns, closes and resets, no byte is wrong, lost or doubled, every
+ * write comes back once, and every stream closes. Method: both ends of 50 connections act at random; half of the pairs
+ * end in order and must have got everything, the others break off at any time and must have got no more than was sent.
+ * The group is small, so that streams wait for buffers too; with i odd the rings are as small as can be, so that they
+ * run over. */
 START_TEST(random_use)
 {
-    struct loop_options options = { .buffer_size = 4096, .buffer_count = 8 };
+    struct loop_options options = {.buffer_size = 4096, .buffer_count = 8};
     uint64_t            seed = test_env("RINGLOOP_SEED", 1) + (uint64_t)_i;
     struct loop        *loop;
 
@@ -189,7 +190,7 @@ static void crowd_read(struct loop_stream *stream, const struct loop_result *res
         loop_stream_close(stream, crowd_closed);
     else
         must_write(end, result->data, (size_t)result->res, NULL, NULL,
-                   &(const struct loop_write_terms){ .release = result->buffer });
+                   &(const struct loop_write_terms){.release = result->buffer});
 }
 
 static void crowd_accept(struct loop_listener *listener, int result)
@@ -200,7 +201,7 @@ static void crowd_accept(struct loop_listener *listener, int result)
     callback_enter();
     ck_assert_msg(result >= 0, "accept: %s", error_text(result));
     ck_assert_uint_lt(crowd.accepted, CONNECTIONS);
-    *end = (struct end){ .read_flow = 1 };
+    *end = (struct end){.read_flow = 1};
     crowd.accepted++;
     end_open(crowd.loop, end, result, NULL);
     ck_assert_int_eq(CALL(loop_stream_read_start(&end->stream, crowd_read)), 0);
@@ -212,8 +213,8 @@ static void crowd_listener_closed(struct loop_listener *listener)
     crowd.listener_closed = true;
 }
 
-/* The clients live in a process of their own, so that each has descriptors for one end only. It does what it is told, answers by a byte, and
- * exits where something goes wrong. */
+/* The clients live in a process of their own, so that each has descriptors for one end only. It does what it is told,
+ * answers by a byte, and exits where something goes wrong. */
 struct order {
     enum { ORDER_DIAL, ORDER_ECHO, ORDER_DROP } what;
     uint32_t            first, count;
@@ -226,10 +227,11 @@ static void client_must(bool good)
         _exit(1);
 }
 
-/* Connects from an address of its own among 127.0.0.0/8, so that no run meets the ports that another left in TIME_WAIT. */
+/* Connects from an address of its own among 127.0.0.0/8, so that no run meets the ports that another left in TIME_WAIT.
+ */
 static int client_dial(const struct loop_address *address, uint64_t *random)
 {
-    struct sockaddr_in from = { .sin_family = AF_INET };
+    struct sockaddr_in from = {.sin_family = AF_INET};
     const int          on = 1;
     int                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -254,7 +256,7 @@ static void client_echo(int fd)
 /* Half of them by reset. */
 static void client_drop(int fd)
 {
-    const struct linger linger = { .l_onoff = fd % 2, .l_linger = 0 };
+    const struct linger linger = {.l_onoff = fd % 2, .l_linger = 0};
 
     client_must(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) == 0);
     client_must(close(fd) == 0);
@@ -307,11 +309,11 @@ static bool raise_descriptors(rlim_t count)
     return setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }
 
-/* Goal: ten thousand idle connections hold no buffer and little memory, are all served, and may all go at once. Method: clients in another process; an
- * echo through some of them; then all drop before the loop takes a turn. */
+/* Goal: ten thousand idle connections hold no buffer and little memory, are all served, and may all go at once. Method:
+ * clients in another process; an echo through some of them; then all drop before the loop takes a turn. */
 START_TEST(ten_thousand_connections)
 {
-    struct order order = { .address = net_address(NET_TCP4) };
+    struct order order = {.address = net_address(NET_TCP4)};
     uint64_t     memory = 0;
     int          orders[2], status;
     pid_t        pid;
@@ -355,7 +357,7 @@ START_TEST(ten_thousand_connections)
     ck_assert_uint_eq(test_stats(crowd.loop).buffers_lent, 0);
     ck_assert_uint_eq(crowd.closed, 0);
 
-    order = (struct order){ .what = ORDER_DROP, .count = CONNECTIONS };
+    order = (struct order){.what = ORDER_DROP, .count = CONNECTIONS};
     test_write(orders[0], &order, sizeof(order));
     while (!answered(orders[0]))
         test_sleep(LOOP_MILLISECOND);

@@ -441,6 +441,96 @@ START_TEST(restart_codes)
 }
 END_TEST
 
+static void direct_note(struct loop *of, const struct loop_result *result, void *arg)
+{
+    (void)of;
+    ck_assert_uint_eq(result->value, 9);
+    *(uint32_t *)arg = result->flags;
+}
+
+/* Goal: the kernel's hint that there is more reaches every kind of receive. Method: the flag on plain, extended and
+ * direct ones, and none without it. */
+START_TEST(more_to_read)
+{
+    for (uint32_t hint = 0; hint < 2; hint++) {
+        uint32_t        cqe_flags = hint == 1 ? IORING_CQE_F_SOCK_NONEMPTY : 0;
+        uint32_t        expected = hint == 1 ? LOOP_SOCK_NONEMPTY : 0, direct = 77;
+        struct test_log log[2] = {0};
+        int             n = loop_handler_register(loop, direct_note, &direct, LOOP_GROUP_DEFAULT);
+
+        start_recv(&log[0], NULL);
+        start_recv(&log[1], LOOP_TERMS(.flags = LOOP_EXTENDED));
+        ck_assert_int_gt(loop_recv(loop, 5, buffer, 1, 0, LOOP_HANDLER(n), LOOP_VALUE(9), NULL), 0);
+        test_turns(loop, 1);
+        for (int i = 0; i < 3; i++)
+            script_complete(recv_sqe(0), 1, cqe_flags);
+        test_turns(loop, 1);
+        ck_assert_uint_eq(log[0].last.flags, expected);
+        ck_assert_uint_eq(log[1].last.flags, expected);
+        ck_assert_uint_eq(direct, expected);
+    }
+}
+END_TEST
+
+/* Goal: hints reach the kernel. Method: look at the SQEs of each kind. */
+START_TEST(hints)
+{
+    static const uint32_t flags[] = {0, LOOP_POLL_FIRST, LOOP_ASYNC, LOOP_POLL_FIRST | LOOP_ASYNC | LOOP_EXTENDED};
+
+    script.manual = true;
+    for (size_t i = 0; i < TEST_COUNT(flags); i++) {
+        bool                poll_first = (flags[i] & LOOP_POLL_FIRST) != 0, async = (flags[i] & LOOP_ASYNC) != 0;
+        struct test_log     log[3] = {0};
+        struct io_uring_sqe sqe[3];
+
+        start_recv(&log[0], LOOP_TERMS(.flags = flags[i]));
+        ck_assert_int_gt(loop_send(loop, 5, buffer, 7, MSG_MORE, test_log_cb, &log[1], LOOP_TERMS(.flags = flags[i])),
+                         0);
+        ck_assert_int_gt(
+            loop_accept(loop, 5, NULL, NULL, SOCK_NONBLOCK, test_log_cb, &log[2], LOOP_TERMS(.flags = flags[i])), 0);
+        test_turns(loop, 1);
+        sqe[0] = *recv_sqe(0);
+        sqe[1] = *script_find(IORING_OP_SEND, 0);
+        sqe[2] = *script_find(IORING_OP_ACCEPT, 0);
+        ck_assert_int_eq((sqe[0].ioprio & IORING_RECVSEND_POLL_FIRST) != 0, poll_first);
+        ck_assert_int_eq((sqe[1].ioprio & IORING_RECVSEND_POLL_FIRST) != 0, poll_first);
+        ck_assert_int_eq((sqe[2].ioprio & IORING_ACCEPT_POLL_FIRST) != 0, poll_first);
+        for (int k = 0; k < 3; k++) {
+            ck_assert_int_eq((sqe[k].flags & IOSQE_ASYNC) != 0, async);
+            ck_assert_int_eq(sqe[k].fd, 5);
+        }
+        ck_assert_uint_eq(sqe[0].addr, (uint64_t)(uintptr_t)buffer);
+        ck_assert_uint_eq(sqe[0].len, sizeof(buffer));
+        ck_assert_uint_eq(sqe[1].len, 7);
+        ck_assert_uint_eq(sqe[1].msg_flags & (MSG_MORE | MSG_WAITALL), MSG_MORE | MSG_WAITALL);
+        ck_assert_uint_eq(sqe[2].accept_flags, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        script_complete(script_find(IORING_OP_ACCEPT, 0), -ECONNABORTED, 0);
+        script_complete(script_find(IORING_OP_SEND, 0), 7, 0);
+        script_complete(recv_sqe(0), 0, 0);
+        test_turns(loop, 1);
+        test_log_is(&log[0], 0);
+        test_log_is(&log[1], 7);
+        test_log_is(&log[2], -ECONNABORTED);
+    }
+    script.manual = false;
+}
+END_TEST
+
+/* Goal: fixed files are named by slot and flag. Method: look at the SQE. */
+START_TEST(fixed_files)
+{
+    struct test_log log = {0};
+
+    ck_assert_int_gt(loop_recv(loop, LOOP_FIXED(12), buffer, 1, 0, test_log_cb, &log, NULL), 0);
+    test_turns(loop, 1);
+    ck_assert_int_eq(recv_sqe(0)->fd, 12);
+    ck_assert_uint_ne(recv_sqe(0)->flags & IOSQE_FIXED_FILE, 0);
+    script_complete(recv_sqe(0), 1, 0);
+    test_turns(loop, 1);
+    test_log_is(&log, 1);
+}
+END_TEST
+
 /* ---- entering */
 
 /* Goal: no error of an enter that passes loses or repeats an SQE. Method: each error before the work, a few times. */
@@ -1051,6 +1141,9 @@ Suite *test_suite(void)
     tcase_add_test(tcase, reversed);
     tcase_add_loop_test(tcase, overflow, 0, 2);
     tcase_add_test(tcase, restart_codes);
+    tcase_add_test(tcase, more_to_read);
+    tcase_add_test(tcase, hints);
+    tcase_add_test(tcase, fixed_files);
 
     tcase = test_case_without_ring(suite, "entering");
     tcase_add_checked_fixture(tcase, loop_setup, loop_teardown);
