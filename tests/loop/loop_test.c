@@ -4,6 +4,7 @@
 #include <liburing.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/time.h>
 
 enum { MANY = 20 };
 
@@ -488,6 +489,42 @@ START_TEST(stop_before_the_run)
     test_loop_free(loop);
     test_close(fds[0]);
     test_close(fds[1]);
+}
+END_TEST
+
+static struct loop *stopped_by_signal;
+
+static void stop_signal(int number)
+{
+    (void)number;
+    loop_stop(stopped_by_signal);
+}
+
+static void raise_signal(struct loop_timer *timer)
+{
+    (void)timer;
+    raise(SIGUSR1);
+}
+
+/* Goal: loop_stop may be called in a signal handler, of the loop's own thread too. Method: an interval timer signals
+ * while the loop sleeps; then a callback raises the signal. */
+START_TEST(stop_from_a_signal_handler)
+{
+    const struct itimerval soon = {.it_value.tv_usec = 2000};
+    struct loop           *loop = test_loop_new(NULL);
+    struct loop_timer      timer = {0}, far = {0};
+
+    stopped_by_signal = loop;
+    signal(SIGUSR1, stop_signal);
+    signal(SIGALRM, stop_signal);
+    ck_assert_int_eq(loop_timer_start(loop, &far, 1000 * LOOP_SECOND, 0, raise_signal), 0);
+    ck_assert_int_eq(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, LOOP_MILLISECOND, 0, raise_signal), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+    ck_assert(!loop_timer_active(&timer));
+    loop_timer_stop(&far);
+    test_loop_free(loop);
 }
 END_TEST
 
@@ -1093,6 +1130,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, stop_from_a_callback);
     tcase_add_test(tcase, stop_before_the_run);
     tcase_add_test(tcase, stop_from_a_thread);
+    tcase_add_test(tcase, stop_from_a_signal_handler);
 
     tcase = test_case(suite, "destroy");
     tcase_add_test(tcase, destroy_null);

@@ -175,6 +175,29 @@ static void pausing_accept_cb(struct loop_listener *listener, int result)
     ck_assert_int_eq(CALL(loop_listener_pause(listener)), 0);
 }
 
+/* Goal: a pause before the first turn holds even for connections that are there already. Method: start, pause, dial,
+ * turns. */
+START_TEST(pause_before_the_first_turn)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct door  door;
+    int          clients[5];
+
+    door_open(loop, &door, _i);
+    ck_assert_int_eq(CALL(loop_listener_pause(&door.listener)), 0);
+    for (size_t i = 0; i < TEST_COUNT(clients); i++)
+        clients[i] = net_dial(&door.address);
+    settle(loop);
+    ck_assert_uint_eq(door.accepted, 0);
+    ck_assert_int_eq(CALL(loop_listener_resume(&door.listener)), 0);
+    run_until(loop, door.accepted == TEST_COUNT(clients));
+    for (size_t i = 0; i < TEST_COUNT(clients); i++)
+        test_close(clients[i]);
+    door_close(loop, &door);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: pausing in the callback, and resuming before the pause has taken effect, lose and double nothing. Method: every
  * callback pauses; resumes after 0 to 2 turns, until all have come. */
 START_TEST(pause_inside_the_callback)
@@ -468,6 +491,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, accepted_becomes_a_stream, 0, kinds);
     tcase = test_case(suite, "pause");
     tcase_add_loop_test(tcase, pause_and_resume, 0, kinds);
+    tcase_add_loop_test(tcase, pause_before_the_first_turn, 0, kinds);
     tcase_add_loop_test(tcase, pause_inside_the_callback, 0, kinds);
     tcase = test_case(suite, "closing");
     tcase_add_loop_test(tcase, close_inside_the_callback, 0, kinds);

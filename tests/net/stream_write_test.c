@@ -349,6 +349,36 @@ START_TEST(few_operations)
 }
 END_TEST
 
+static void limit_timer(struct loop_timer *timer)
+{
+    loop_stop(timer->data);
+}
+
+/* Goal: streams that wait for an operation to become free let the loop sleep. Method: peers that do not read hold both
+ * of two operations; how many turns a while takes. */
+START_TEST(limit_of_operations_does_not_spin)
+{
+    struct loop_options options = {.ops_max = 2};
+    struct loop        *loop = test_loop_new(&options);
+    struct loop_timer   timer = {.data = loop};
+    struct link         links[8];
+
+    for (uint32_t i = 0; i < TEST_COUNT(links); i++) {
+        link_open(loop, &links[i], _i, i, NULL);
+        net_buffers(loop_stream_fd(&links[i].end.stream), 4096);
+        net_buffers(links[i].peer.fd, 16384);
+        ck_assert_int_eq(end_write(&links[i].end, 4 * MIB, 0), 0);
+    }
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 50 * LOOP_MILLISECOND, 0, limit_timer), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+    ck_assert_uint_eq(test_stats(loop).ops_in_flight, 2);
+    ck_assert_uint_lt(test_stats(loop).turns, 1000);
+    for (uint32_t i = 0; i < TEST_COUNT(links); i++)
+        link_close(loop, &links[i]);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* ---- failure */
 
 /* Goal: a reset fails the write in progress with its errno and a true count, those behind it without any bytes, and all
@@ -556,6 +586,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, limit_to_the_byte, 0, kinds);
     tcase_add_loop_test(tcase, slow_reader, 0, kinds);
     tcase_add_loop_test(tcase, few_operations, 0, kinds);
+    tcase_add_loop_test(tcase, limit_of_operations_does_not_spin, 0, kinds);
     tcase = test_case(suite, "failure");
     tcase_add_loop_test(tcase, reset_with_writes_queued, 0, kinds);
     tcase_add_loop_test(tcase, peer_has_closed, 0, 2);
