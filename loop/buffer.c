@@ -11,6 +11,7 @@
 enum buffer_state { BUFFER_HOME, BUFFER_LENT, BUFFER_KEPT, BUFFER_GIVEN };
 
 struct buffer_entry {
+    char       *heap; /* of the copies group: where its bytes are; else NULL */
     loop_buffer next; /* notes of the owner while it is out */
     uint32_t    bytes;
     uint8_t     state; /* enum buffer_state */
@@ -18,18 +19,22 @@ struct buffer_entry {
     uint8_t     generation;
 };
 
+/* The group of number BUFFER_COPIES is no group of the kernel's: its buffers are copies on the heap, for data that has
+ * to wait long. */
 struct buffer_group {
     struct io_uring_buf_ring *ring;
     struct buffer_entry      *entries;
     char                     *memory;
     uint32_t                  count, size, out;
+    uint32_t                  free; /* of copies: 1 + the first free entry, which names the next so; 0: none */
     uint16_t                  tail;
+    bool                      copies;
     struct context_link       parked;
     uint32_t                  parked_count;
 };
 
 /* Handle: 1, generation (7), group (8), buffer (16). */
-enum { HANDLE_GROUP_SHIFT = 16, HANDLE_GENERATION_SHIFT = 24, GENERATION_MASK = 0x7f, PAGE = 4096 };
+enum { HANDLE_GROUP_SHIFT = 16, HANDLE_GENERATION_SHIFT = 24, GENERATION_MASK = 0x7f, PAGE = 4096, COPIES_MAX = 65536 };
 static const loop_buffer handle_mark = 1u << 31;
 
 static loop_buffer handle_of(const struct buffer_group *group, uint16_t number, uint16_t bid)
@@ -45,12 +50,19 @@ static struct buffer_entry *entry_of(struct loop *loop, loop_buffer buffer, stru
     uint16_t             bid = (uint16_t)buffer;
     struct buffer_group *group;
 
-    if ((buffer & handle_mark) == 0 || number >= BUFFER_GROUPS_MAX || (group = loop->groups[number]) == NULL ||
+    if ((buffer & handle_mark) == 0 || number > BUFFER_COPIES || (group = loop->groups[number]) == NULL ||
         bid >= group->count || group->entries[bid].state == BUFFER_HOME ||
         handle_of(group, (uint16_t)number, bid) != buffer)
         return NULL;
     *ret_group = group;
     return &group->entries[bid];
+}
+
+static char *memory_of(const struct buffer_group *group, const struct buffer_entry *entry)
+{
+    if (entry->heap != NULL)
+        return entry->heap;
+    return group->memory + (size_t)(entry - group->entries) * group->size;
 }
 
 static void provide(struct buffer_group *group, uint16_t bid)
@@ -65,6 +77,8 @@ static void provide(struct buffer_group *group, uint16_t bid)
 
 static void group_free(struct loop *loop, struct buffer_group *group)
 {
+    for (uint32_t bid = 0; group->copies && bid < group->count; bid++)
+        memory_free(loop, group->entries[bid].heap);
     memory_free_aligned(loop, group->ring);
     memory_free_aligned(loop, group->memory);
     memory_free(loop, group->entries);
@@ -123,12 +137,13 @@ int buffer_group_use(struct loop *loop, uint16_t group)
 
 void buffer_groups_destroy(struct loop *loop)
 {
-    for (uint16_t i = 0; i < BUFFER_GROUPS_MAX; i++) {
+    for (uint16_t i = 0; i <= BUFFER_COPIES; i++) {
         struct io_uring_buf_reg reg = {.bgid = i};
 
         if (loop->groups[i] == NULL)
             continue;
-        (void)seam_ring_register(loop->ring.uring.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
+        if (i != BUFFER_COPIES)
+            (void)seam_ring_register(loop->ring.uring.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
         group_free(loop, loop->groups[i]);
         loop->groups[i] = NULL;
     }
@@ -161,7 +176,7 @@ void buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, struct l
         .res = (int32_t)bytes,
         .flags = LOOP_MORE | LOOP_BUFFER,
         .buffer = buffer,
-        .data = group->memory + (size_t)(uint16_t)buffer * group->size,
+        .data = memory_of(group, entry),
     };
 }
 
@@ -192,11 +207,68 @@ static void give_back(struct loop *loop, struct buffer_group *group, struct buff
     entry->generation = (entry->generation + 1) & GENERATION_MASK;
     group->out--;
     loop->buffers_out--;
+    if (group->copies) {
+        memory_free(loop, entry->heap);
+        entry->heap = NULL;
+        entry->next = group->free;
+        group->free = bid + 1u;
+        return;
+    }
     provide(group, bid);
     if (unlikely(group->parked_count > 0)) {
         loop->unpark.run = run_unpark;
         loop_task_add(loop, &loop->unpark);
     }
+}
+
+static struct buffer_group *copies(struct loop *loop)
+{
+    struct buffer_group *group = loop->groups[BUFFER_COPIES];
+
+    if (group == NULL && (group = memory_resize(loop, NULL, sizeof(*group))) != NULL) {
+        *group = (struct buffer_group){.copies = true};
+        context_list_init(&group->parked);
+        loop->groups[BUFFER_COPIES] = group;
+    }
+    return group;
+}
+
+static bool copies_grow(struct loop *loop, struct buffer_group *group)
+{
+    uint32_t             count = group->count == 0 ? 16 : group->count * 2;
+    struct buffer_entry *entries;
+
+    if (count > COPIES_MAX || (entries = memory_resize(loop, group->entries, count * sizeof(entries[0]))) == NULL)
+        return false;
+    group->entries = entries;
+    for (uint32_t bid = count; bid-- > group->count;) {
+        entries[bid] = (struct buffer_entry){.next = group->free};
+        group->free = bid + 1;
+    }
+    group->count = count;
+    return true;
+}
+
+loop_buffer buffer_copy_out(struct loop *loop, loop_buffer buffer, uint32_t bytes)
+{
+    struct buffer_group *from, *group = copies(loop);
+    struct buffer_entry *entry = entry_of(loop, buffer, &from), *copy;
+    char                *heap;
+
+    CHECK(entry != NULL);
+    if (from->copies || group == NULL || (group->free == 0 && !copies_grow(loop, group)) ||
+        (heap = memory_resize(loop, NULL, bytes)) == NULL)
+        return buffer;
+    memcpy(heap, memory_of(from, entry), bytes);
+    copy = &group->entries[group->free - 1];
+    group->free = copy->next;
+    copy->heap = heap;
+    copy->bytes = bytes;
+    copy->state = BUFFER_KEPT;
+    group->out++;
+    loop->buffers_out++;
+    give_back(loop, from, entry);
+    return handle_of(group, BUFFER_COPIES, (uint16_t)(copy - group->entries));
 }
 
 void buffer_callback_done(struct loop *loop, loop_buffer buffer)
@@ -324,6 +396,6 @@ void *loop_buffer_data(struct loop *loop, loop_buffer buffer, size_t *ret_size)
     if (entry == NULL)
         return NULL;
     if (ret_size != NULL)
-        *ret_size = group->size;
-    return group->memory + (size_t)(uint16_t)buffer * group->size;
+        *ret_size = group->copies ? entry->bytes : group->size;
+    return memory_of(group, entry);
 }

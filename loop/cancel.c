@@ -1,15 +1,20 @@
 /* loop/cancel.c: asking the kernel to end operations: for loop_cancel(), for deadlines, for the end of the loop.
  *
- * A cancel request that works posts no CQE; one that misses does, to a handler of ours. A miss (ENOENT) means that the operation has
- * ended, or is a link of a chain whose turn has not come, or, seldom, is just between two attempts in the kernel, where it cannot be
- * found. In the last case it is asked for again at once, and for a link when its turn comes. */
+ * A cancel request that works posts no CQE; one that misses does, to a handler of ours. ENOENT means that the operation
+ * has ended, or is a link of a chain whose turn has not come, or is just where the kernel does not look: between two
+ * attempts, in a driver, or waiting for a notification. EALREADY means that a worker has it, which may stop or not. For
+ * a link we ask again when its turn comes; in the other cases once at once, and then, as long as the operation is
+ * there, every now and then. The same if there was no memory to ask. */
 #include "loop/loop_private.h"
 
 #include <errno.h>
 
-enum { RETRY_NS = 1000000 };
+static const uint64_t retry_first_ns = 1000000, retry_last_ns = 64000000;
 
-static int send_cancel(struct loop *loop, uint64_t user_data, uint32_t flags)
+/* The value of a cancel's user_data: which operation it is for, and whether it is the second attempt. */
+static const uint64_t value_again = UINT64_C(1) << 45;
+
+static int send_cancel(struct loop *loop, uint64_t user_data, uint32_t flags, uint64_t value)
 {
     struct io_uring_sqe *sqe = submit_sqe(loop, true);
 
@@ -21,36 +26,88 @@ static int send_cancel(struct loop *loop, uint64_t user_data, uint32_t flags)
         .flags = IOSQE_CQE_SKIP_SUCCESS,
         .addr = user_data,
         .cancel_flags = flags,
-        .user_data = user_data_direct(IORING_OP_ASYNC_CANCEL, HANDLER_CANCEL, user_data_to_value(user_data)),
+        .user_data = user_data_direct(IORING_OP_ASYNC_CANCEL, HANDLER_CANCEL, value),
     };
     loop->stats.cancels++;
     submit_sqe_done(loop);
     return 0;
 }
 
-int cancel_context(struct loop *loop, struct context *context)
+/* Later, then. */
+static void owe(struct loop *loop, struct context *context)
 {
-    int r;
+    context->flags |= CONTEXT_CANCEL_OWED;
+    if (loop->cancel_retry.next != NULL || loop->destroying)
+        return;
+    loop->cancel_delay_ns = loop->cancel_delay_ns == 0                  ? retry_first_ns
+                            : loop->cancel_delay_ns * 2 < retry_last_ns ? loop->cancel_delay_ns * 2
+                                                                        : retry_last_ns;
+    loop->cancel_retry.deadline_ns = ns_add(loop_time(loop), loop->cancel_delay_ns);
+    wheel_start(&loop->wheel, &loop->cancel_retry, WHEEL_CANCEL);
+}
 
+static void ask(struct loop *loop, struct context *context, uint64_t again)
+{
+    context->flags &= (uint8_t)~CONTEXT_CANCEL_OWED;
+    if (send_cancel(loop, context->id, 0, user_data_to_value(context->id) | again) < 0)
+        owe(loop, context);
+}
+
+static bool can_be_found(const struct context *context)
+{
+    return (context->state == CONTEXT_ACTIVE || context->state == CONTEXT_PROBING) &&
+           (context->flags & CONTEXT_WAITING) == 0;
+}
+
+void cancel_retry_due(struct loop *loop)
+{
+    uint64_t        slot = 0;
+    struct context *context;
+    bool            any = false;
+
+    while ((context = context_walk(&loop->pool, &slot)) != NULL) {
+        if ((context->flags & CONTEXT_CANCEL_OWED) == 0)
+            continue;
+        any = true;
+        if (can_be_found(context))
+            ask(loop, context, value_again);
+    }
+    if (!any)
+        loop->cancel_delay_ns = 0;
+}
+
+void cancel_completed(struct loop *loop, const struct completion *completion)
+{
+    uint64_t        value = user_data_value(completion->user_data);
+    struct context *context = value == 0 ? NULL : context_find_value(&loop->pool, value & ~value_again);
+
+    if (context == NULL || (context->flags & CONTEXT_CANCELED) == 0 || !can_be_found(context) || loop->destroying)
+        return;
+    if (completion->res == -ENOENT && (value & value_again) == 0)
+        ask(loop, context, value_again);
+    else
+        owe(loop, context);
+}
+
+void cancel_context(struct loop *loop, struct context *context)
+{
     if ((context->flags & CONTEXT_CANCELED) != 0)
-        return 0;
+        return;
     switch ((enum context_state)context->state) {
     case CONTEXT_ACTIVE:
     case CONTEXT_PROBING:
-        r = send_cancel(loop, context->id, 0);
-        if (r < 0)
-            return r;
         context->flags |= CONTEXT_CANCELED;
-        return 0;
+        ask(loop, context, 0);
+        return;
     case CONTEXT_RESTING: /* inside its callback; it will not be armed again */
         context->flags |= CONTEXT_CANCELED;
-        return 0;
+        return;
     case CONTEXT_PARKED:
         context->flags |= CONTEXT_CANCELED;
         buffer_unpark(loop, context);
         dispatch_settle(loop, context, -ECANCELED, 0);
-        return 0;
-    case CONTEXT_SETTLED: return 0;
+        return;
+    case CONTEXT_SETTLED: return;
     case CONTEXT_FREE: break;
     }
     check_failed("a context in use is not free", __FILE__, __LINE__);
@@ -62,28 +119,13 @@ void cancel_all_contexts(struct loop *loop)
     struct context *context;
 
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
-        (void)cancel_context(loop, context);
+        cancel_context(loop, context);
 }
 
 /* Scans all requests of the ring, which for many is slow: only for what cannot be named. */
 void cancel_any(struct loop *loop)
 {
-    (void)send_cancel(loop, 0, IORING_ASYNC_CANCEL_ANY);
-}
-
-static bool can_be_found(const struct context *context)
-{
-    return (context->state == CONTEXT_ACTIVE || context->state == CONTEXT_PROBING) &&
-           (context->flags & CONTEXT_WAITING) == 0;
-}
-
-void cancel_completed(struct loop *loop, const struct completion *completion)
-{
-    struct context *context = context_find_value(&loop->pool, user_data_value(completion->user_data));
-
-    if (completion->res == -ENOENT && context != NULL && (context->flags & CONTEXT_CANCELED) != 0 &&
-        can_be_found(context))
-        (void)send_cancel(loop, context->id, 0);
+    (void)send_cancel(loop, 0, IORING_ASYNC_CANCEL_ANY, 0);
 }
 
 void cancel_link_begun(struct loop *loop, uint64_t id)
@@ -93,8 +135,8 @@ void cancel_link_begun(struct loop *loop, uint64_t id)
     if (context == NULL)
         return;
     context->flags &= (uint8_t)~CONTEXT_WAITING;
-    if (context->state == CONTEXT_ACTIVE && (context->flags & CONTEXT_CANCELED) != 0)
-        (void)send_cancel(loop, id, 0);
+    if (can_be_found(context) && (context->flags & CONTEXT_CANCELED) != 0)
+        ask(loop, context, 0);
 }
 
 void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node)
@@ -102,14 +144,11 @@ void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node)
     struct context *context = container_of(node, struct context, deadline);
 
     context->flags &= (uint8_t)~CONTEXT_DEADLINE;
-    if (cancel_context(loop, context) < 0) { /* no memory just now */
-        context->deadline.deadline_ns = ns_add(loop->now_ns, RETRY_NS);
-        context->flags |= CONTEXT_DEADLINE;
-        wheel_start(&loop->wheel, &context->deadline, WHEEL_OP);
-        return;
-    }
+    if ((context->flags & CONTEXT_CANCELED) != 0)
+        return; /* that was first */
     context->flags |= CONTEXT_EXPIRED;
     loop->stats.deadlines_passed++;
+    cancel_context(loop, context);
 }
 
 /* The kernel's timer came first: its CQE stands before that of the operation. */
@@ -134,11 +173,14 @@ int loop_cancel(struct loop *loop, loop_id id)
     case UD_INDIRECT:
     case UD_EXTENDED:
         context = context_find(&loop->pool, (uint64_t)id);
-        return context == NULL ? -ENOENT : cancel_context(loop, context);
+        if (context == NULL)
+            return -ENOENT;
+        cancel_context(loop, context);
+        return 0;
     case UD_DIRECT:
         if (user_data_handler((uint64_t)id) - 1 >= LOOP_HANDLERS_MAX)
             return -ENOENT;
-        return send_cancel(loop, (uint64_t)id, 0);
+        return send_cancel(loop, (uint64_t)id, 0, 0);
     case UD_FOREIGN: return -ENOENT; /* no call has returned such an id */
     }
     return -ENOENT;

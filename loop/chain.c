@@ -39,7 +39,8 @@ static struct context *chain_context(struct loop *loop, uint32_t i)
 {
     const struct io_uring_sqe *sqe = &loop->chain.sqes[loop->chain.head + i];
 
-    return sqe->opcode == IORING_OP_LINK_TIMEOUT ? NULL : context_find(&loop->pool, sqe->user_data);
+    return user_data_mode(sqe->user_data) == UD_DIRECT ? NULL /* our linked timeout */
+                                                       : context_find(&loop->pool, sqe->user_data);
 }
 
 /* As if they had never been started; buffers they were given are still their caller's. */

@@ -36,7 +36,8 @@ enum context_flags {
     CONTEXT_CANCELED = 1u << 3, /* its end has been asked for */
     CONTEXT_BACKGROUND = 1u << 4,
     CONTEXT_CHAINED = 1u << 5,
-    CONTEXT_WAITING = 1u << 6, /* a link of a chain, behind another that has not ended */
+    CONTEXT_WAITING = 1u << 6,     /* a link of a chain, behind another that has not ended */
+    CONTEXT_CANCEL_OWED = 1u << 7, /* the kernel is to be asked again */
 };
 
 struct context_link {

@@ -129,6 +129,8 @@ static void complete_one_shot(struct loop *loop, struct context *context, const 
     struct loop_result result = {.res = completion->res};
 
     take_flags(completion, &result);
+    if (context->kind == CONTEXT_RAW)
+        result.cqe_flags = completion->flags;
     if ((completion->flags & IORING_CQE_F_MORE) != 0)
         op_more(loop, context, &result);
     else

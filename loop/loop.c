@@ -62,7 +62,8 @@ static int options_complete(struct loop_options *options)
     if (options->sq_entries > SQ_ENTRIES_MOST || options->cq_entries > CQ_ENTRIES_MOST || options->ops_max > OPS_MOST ||
         (options->cq_entries != 0 && options->cq_entries < options->sq_entries) ||
         options->buffer_count > BUFFER_COUNT_MOST || (options->buffer_count & (options->buffer_count - 1)) != 0 ||
-        options->buffer_size > INT32_MAX || options->flags != 0 || options->reserved != 0)
+        options->buffer_size > INT32_MAX || options->flags != 0 || options->reserved != 0 ||
+        options->posts_max > OPS_MOST)
         return -EINVAL;
     return 0;
 }
@@ -159,17 +160,24 @@ static int become_owner(struct loop *loop)
     return 0;
 }
 
+static void check_no_chain(const struct loop *loop)
+{
+    if (loop->chain_open)
+        check_misuse("loop_chain_begin", "the chain was not ended before returning to the loop");
+}
+
 /* Each task once; what they add runs next turn. */
 static void tasks_run(struct loop *loop)
 {
     struct loop_task tasks, *task;
 
-    if (loop->chain_open)
-        check_misuse("loop_chain_begin", "the chain was not ended before returning to the loop");
+    check_no_chain(loop);
     task_list_init(&tasks);
     task_list_move(&loop->tasks, &tasks);
-    while ((task = task_list_pop(&tasks)) != NULL)
+    while ((task = task_list_pop(&tasks)) != NULL) {
         task->run(loop, task);
+        check_no_chain(loop);
+    }
 }
 
 static bool work_at_hand(const struct loop *loop)
@@ -186,6 +194,12 @@ static bool kernel_wanted(const struct loop *loop)
            (ring_sq_flags(&loop->ring) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+/* Whether a wait may go on although something is there; a kernel without min-wait would never end it. */
+static bool gathers(const struct loop *loop)
+{
+    return loop->policy.min_wait_ns > 0 && loop->policy.min_wait_batch > 1 && loop->features.min_wait;
+}
+
 /* Submits, and waits for at most timeout_ns for something to happen. */
 static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
 {
@@ -194,13 +208,16 @@ static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
 
     if (!loop->wake_armed)
         wake_arm(loop);
+    if (!loop->wake_armed &&
+        timeout_ns > retry_ns) /* no memory for that just now: other threads must not wait longer */
+        timeout_ns = wait.timeout_ns = retry_ns;
     __atomic_store_n(&loop->sleeping, 1, __ATOMIC_SEQ_CST);
     if (__atomic_exchange_n(&loop->woken, 0, __ATOMIC_SEQ_CST) != 0) {
         loop->happened = true;
         timeout_ns = 0;
     }
     if (timeout_ns > 0 && !work_at_hand(loop))
-        wait.count = loop->policy.min_wait_batch > 1 ? loop->policy.min_wait_batch : 1;
+        wait.count = gathers(loop) ? loop->policy.min_wait_batch : 1;
     if (wait.count > 0 || kernel_wanted(loop))
         (void)submit_and_wait(loop, &wait);
     __atomic_store_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST);
@@ -302,10 +319,14 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
         return r;
     loop->running = true;
     tasks_run(loop);
+    if (!task_list_empty(&loop->retries) && timeout_ns > retry_ns)
+        timeout_ns = retry_ns;
     wait_for_work(loop, timeout_ns);
     count = dispatch_completions(loop);
     task_list_move(&loop->retries, &loop->tasks);
+    post_run(loop);
     leave_nothing_behind(loop);
+    __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
     loop->running = false;
     return (int)count;
 }
@@ -315,10 +336,13 @@ static bool drained(const struct loop *loop)
     return loop_ops_in_flight(loop) == 0 && task_list_empty(&loop->tasks) && object_list_empty(&loop->objects);
 }
 
-/* Ends everything and calls all last callbacks. Operations in direct mode have no context, and hard links go on after a
- * cancel: so where nothing has ended for a while, the kernel is asked to cancel whatever it has. */
+/* Ends everything and calls all last callbacks. Operations in direct mode have no context, hard links go on after a
+ * cancel, and a cancel may miss: so as long as anything is left the kernel is asked again and again to cancel whatever
+ * it has. */
 static void drain(struct loop *loop)
 {
+    uint64_t ask_again_ns = 0;
+
     loop->running = true;
     post_run(loop); /* posts are never lost */
     post_close(loop);
@@ -330,10 +354,14 @@ static void drain(struct loop *loop)
     cancel_all_contexts(loop);
     while (!drained(loop)) {
         tasks_run(loop);
+        __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
         wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
         task_list_move(&loop->retries, &loop->tasks);
-        if (dispatch_completions(loop) == 0 && task_list_empty(&loop->tasks) && !drained(loop))
+        dispatch_completions(loop);
+        if (loop_ops_in_flight(loop) > 0 && loop->now_ns >= ask_again_ns) {
             cancel_any(loop);
+            ask_again_ns = loop->now_ns + drain_wait_ns;
+        }
     }
     loop->running = false;
 }
@@ -387,8 +415,8 @@ void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
     ret_stats->ops_in_flight = loop_ops_in_flight(loop);
     ret_stats->ops_finished = loop->ops_started - ret_stats->ops_in_flight;
     ret_stats->buffers_lent = loop->buffers_out;
-    ret_stats->posts = loop->posts.count;
-    ret_stats->posts_full = loop->posts.full;
+    ret_stats->posts = __atomic_load_n(&loop->posts.count, __ATOMIC_RELAXED);
+    ret_stats->posts_full = __atomic_load_n(&loop->posts.full, __ATOMIC_RELAXED);
     ret_stats->wakes = __atomic_load_n(&loop->wakes, __ATOMIC_RELAXED);
     ret_stats->context_bytes = loop->pool.bytes;
 }

@@ -48,7 +48,7 @@ struct post_queue {
 
 struct buffer_group;
 struct block;
-enum { BUFFER_GROUPS_MAX = 16, DISPATCH_BATCH = 256 };
+enum { BUFFER_GROUPS_MAX = 16, BUFFER_COPIES = BUFFER_GROUPS_MAX, DISPATCH_BATCH = 256 };
 
 /* An object that the loop closes when it is destroyed. */
 struct loop_object_class {
@@ -82,14 +82,16 @@ struct loop {
     uint64_t               objects_ref;
     uint32_t               background; /* operations in flight that do not keep it alive */
     struct loop_task       tasks;      /* to be run before waiting */
-    struct loop_task retries; /* to be run after something has completed */
+    struct loop_task       retries;    /* to be run after something has completed */
     struct loop_object     objects;
     struct loop_timer_node due;
+    struct loop_timer_node cancel_retry;    /* cancels that have missed are repeated then */
+    uint64_t               cancel_delay_ns; /* grows from one repetition to the next */
     bool                   running, destroying, wake_armed, happened;
     struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
 
     /* Buffers. */
-    struct buffer_group *groups[BUFFER_GROUPS_MAX];
+    struct buffer_group *groups[BUFFER_GROUPS_MAX + 1];
     struct loop_task     unpark;
     uint64_t             buffers_out;
 
@@ -122,7 +124,7 @@ void                 loop_check_owner_slowly(const struct loop *loop, const char
 
 static inline void loop_check_owner(const struct loop *loop, const char *call)
 {
-    if (unlikely(loop->owner != &loop_thread_mark))
+    if (unlikely(loop == NULL || loop->owner != &loop_thread_mark))
         loop_check_owner_slowly(loop, call);
 }
 
@@ -202,7 +204,8 @@ void     op_finish(struct loop *loop, struct context *context, struct loop_resul
 void     op_more(struct loop *loop, struct context *context, struct loop_result *result);
 
 /* cancel.c */
-int  cancel_context(struct loop *loop, struct context *context);
+void cancel_context(struct loop *loop, struct context *context);
+void cancel_retry_due(struct loop *loop);
 void cancel_all_contexts(struct loop *loop);
 void cancel_any(struct loop *loop);
 /* The operation before it in its chain has ended. */
@@ -215,27 +218,30 @@ void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node);
 void multishot_complete(struct loop *loop, struct context *context, const struct completion *completion);
 
 /* buffer.c */
-int  buffer_group_use(struct loop *loop, uint16_t group);
-void buffer_groups_destroy(struct loop *loop);
+int         buffer_group_use(struct loop *loop, uint16_t group);
+void        buffer_groups_destroy(struct loop *loop);
 /* Fills in data, buffer and LOOP_BUFFER of a result that came with a buffer: it is lent from now on. */
-void buffer_received(struct loop *loop, uint16_t group, const struct completion *completion,
-                     struct loop_result *result);
+void        buffer_received(struct loop *loop, uint16_t group, const struct completion *completion,
+                            struct loop_result *result);
 /* Lends a kept buffer to a callback again, as in a result. */
-void buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, struct loop_result *result);
+void        buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, struct loop_result *result);
+/* Copies its first bytes to a kept buffer on the heap and gives it back; without memory it is the same buffer still,
+ * kept. */
+loop_buffer buffer_copy_out(struct loop *loop, loop_buffer buffer, uint32_t bytes);
 /* Gives it back unless the callback kept it or handed it on. */
-void buffer_callback_done(struct loop *loop, loop_buffer buffer);
+void        buffer_callback_done(struct loop *loop, loop_buffer buffer);
 /* An operation takes a lent or kept buffer, and gives it back after its end. */
-bool buffer_is_free_to_give(struct loop *loop, loop_buffer buffer);
-void buffer_hand_over(struct loop *loop, loop_buffer buffer);
-void buffer_release(struct loop *loop, loop_buffer buffer);
-void buffer_hand_back(struct loop *loop, loop_buffer buffer); /* the operation did not start after all */
+bool        buffer_is_free_to_give(struct loop *loop, loop_buffer buffer);
+void        buffer_hand_over(struct loop *loop, loop_buffer buffer);
+void        buffer_release(struct loop *loop, loop_buffer buffer);
+void        buffer_hand_back(struct loop *loop, loop_buffer buffer); /* the operation did not start after all */
 /* A multishot without a buffer: waits its turn. */
-void buffer_park(struct loop *loop, struct context *context);
-void buffer_unpark(struct loop *loop, struct context *context); /* out of its turn */
-bool buffer_at_hand(struct loop *loop, uint16_t group);
+void        buffer_park(struct loop *loop, struct context *context);
+void        buffer_unpark(struct loop *loop, struct context *context); /* out of its turn */
+bool        buffer_at_hand(struct loop *loop, uint16_t group);
 /* Two words kept with a buffer that is out: its successor in a queue, and how many bytes it holds. */
-void buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes);
-void buffer_noted(struct loop *loop, loop_buffer buffer, loop_buffer *ret_next, uint32_t *ret_bytes);
+void        buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes);
+void        buffer_noted(struct loop *loop, loop_buffer buffer, loop_buffer *ret_next, uint32_t *ret_bytes);
 
 /* multishot.c */
 void multishot_arm(struct loop *loop, struct context *context, bool poll_first);

@@ -1,6 +1,15 @@
 /* loop/op_raw.c: SQEs that the user fills in. */
 #include "loop/op_start.h"
 
+/* Links would tie to what comes next; a drain waits for all that came before, among it multishots that never end. */
+static const uint8_t never = IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN;
+
+/* The loop must know where its own buffers are. */
+static bool takes_our_buffers(const struct io_uring_sqe *sqe)
+{
+    return (sqe->flags & IOSQE_BUFFER_SELECT) != 0 && sqe->buf_group < LOOP_GROUPS_OWN;
+}
+
 loop_id loop_raw(struct loop *loop, const struct io_uring_sqe *sqe, loop_cb *cb, void *arg,
                  const struct loop_terms *terms)
 {
@@ -8,12 +17,13 @@ loop_id loop_raw(struct loop *loop, const struct io_uring_sqe *sqe, loop_cb *cb,
 
     loop_check_owner(loop, __func__);
     if (sqe == NULL)
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     if (!ring_knows(&loop->ring, sqe->opcode))
-        return op_refuse(loop, __func__, -EOPNOTSUPP);
+        return op_refuse(loop, __func__, terms, -EOPNOTSUPP);
     request.sqe = *sqe;
-    if ((sqe->flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0) /* what comes next may not be theirs */
-        return op_refuse(loop, __func__, -EINVAL);
+    /* Without a CQE it would never end. */
+    if ((sqe->flags & (never | IOSQE_CQE_SKIP_SUCCESS)) != 0 || takes_our_buffers(sqe))
+        return op_refuse(loop, __func__, terms, -EINVAL);
     return op_start_request(loop, &request);
 }
 
@@ -29,8 +39,8 @@ int loop_foreign_submit(struct loop *loop, const struct io_uring_sqe *sqe)
     struct io_uring_sqe *place;
 
     loop_check_owner(loop, __func__);
-    if (sqe == NULL || user_data_mode(sqe->user_data) != UD_FOREIGN ||
-        (sqe->flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0)
+    if (sqe == NULL || user_data_mode(sqe->user_data) != UD_FOREIGN || (sqe->flags & never) != 0 ||
+        takes_our_buffers(sqe))
         return -EINVAL;
     if (loop->destroying)
         return -ECANCELED;

@@ -57,9 +57,9 @@ static loop_id start_with_address(struct loop *loop, uint8_t opcode, int fd, con
     };
 
     if (fd < 0)
-        return op_refuse(loop, __func__, -EBADF);
+        return op_refuse(loop, __func__, terms, -EBADF);
     if (addr == NULL || addrlen == 0 || addrlen > CONTEXT_NAME_BYTES)
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     request.sqe.addr2 = addrlen; /* both opcodes take it in the same place */
     op_set_fd(&request, fd);
     return op_start_request(loop, &request);
@@ -77,7 +77,7 @@ loop_id loop_bind(struct loop *loop, int fd, const struct sockaddr *addr, sockle
 {
     loop_check_owner(loop, __func__);
     if (check_known(loop, IORING_OP_BIND) < 0)
-        return op_refuse(loop, __func__, -EOPNOTSUPP);
+        return op_refuse(loop, __func__, terms, -EOPNOTSUPP);
     return start_with_address(loop, IORING_OP_BIND, fd, addr, addrlen, cb, arg, terms);
 }
 
@@ -87,7 +87,7 @@ static inline __attribute__((always_inline)) loop_id start_on_fd(struct loop *lo
                                                                  const struct loop_terms *terms)
 {
     if (unlikely(fd < 0))
-        return op_refuse(loop, call, -EBADF);
+        return op_refuse(loop, call, terms, -EBADF);
     return op_start(loop, call, op_on_fd(model, fd), cb, arg, terms);
 }
 
@@ -95,9 +95,9 @@ loop_id loop_listen(struct loop *loop, int fd, int backlog, loop_cb *cb, void *a
 {
     loop_check_owner(loop, __func__);
     if (backlog < 0)
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     if (check_known(loop, IORING_OP_LISTEN) < 0)
-        return op_refuse(loop, __func__, -EOPNOTSUPP);
+        return op_refuse(loop, __func__, terms, -EOPNOTSUPP);
     return start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_LISTEN, .len = (unsigned)backlog}, cb,
                        arg, terms);
 }
@@ -106,7 +106,7 @@ loop_id loop_accept(struct loop *loop, int fd, struct sockaddr *addr, socklen_t 
                     void *arg, const struct loop_terms *terms)
 {
     if ((addr != NULL && addrlen == NULL) || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     return start_on_fd(loop, __func__, fd,
                        (struct op_sqe){.opcode = IORING_OP_ACCEPT,
                                        .addr = (uint64_t)(uintptr_t)addr,
@@ -118,7 +118,7 @@ loop_id loop_accept(struct loop *loop, int fd, struct sockaddr *addr, socklen_t 
 loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     return start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_SHUTDOWN, .len = (unsigned)how}, cb, arg,
                        terms);
 }
@@ -129,7 +129,7 @@ loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const stru
     struct op_sqe model = {.opcode = IORING_OP_CLOSE, .fd = fd};
 
     if (fd < 0)
-        return op_refuse(loop, __func__, -EBADF);
+        return op_refuse(loop, __func__, terms, -EBADF);
     if ((fd & LOOP_FIXED_FLAG) != 0) {
         model.fd = 0;
         model.file_index = (unsigned)(fd & ~LOOP_FIXED_FLAG) + 1;
@@ -147,7 +147,7 @@ loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int f
                   const struct loop_terms *terms)
 {
     if (unlikely(check_transfer(buf, size) < 0))
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     return start_on_fd(loop, __func__, fd,
                        (struct op_sqe){.opcode = IORING_OP_SEND,
                                        .addr = (uint64_t)(uintptr_t)buf,
@@ -160,7 +160,7 @@ loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, 
                   const struct loop_terms *terms)
 {
     if (unlikely(check_transfer(buf, size) < 0))
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     return start_on_fd(loop, __func__, fd,
                        (struct op_sqe){.opcode = IORING_OP_RECV,
                                        .addr = (uint64_t)(uintptr_t)buf,
@@ -216,10 +216,10 @@ loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int fl
 
     loop_check_owner(loop, __func__);
     if (fd < 0)
-        return op_refuse(loop, __func__, -EBADF);
+        return op_refuse(loop, __func__, terms, -EBADF);
     if (msg == NULL || msg->msg_iovlen > IOV_MAX || (msg->msg_iov == NULL && msg->msg_iovlen > 0) ||
         (msg->msg_name != NULL && msg->msg_namelen > CONTEXT_NAME_BYTES))
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     op_set_fd(&request, fd);
     return op_start_request(loop, &request);
 }
@@ -239,9 +239,9 @@ loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb,
 
     loop_check_owner(loop, __func__);
     if (fd < 0)
-        return op_refuse(loop, __func__, -EBADF);
+        return op_refuse(loop, __func__, terms, -EBADF);
     if ((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
-        return op_refuse(loop, __func__, -EINVAL);
+        return op_refuse(loop, __func__, terms, -EINVAL);
     op_set_fd(&request, fd);
     return op_start_request(loop, &request);
 }
@@ -263,7 +263,7 @@ loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags
 
     loop_check_owner(loop, __func__);
     if (fd < 0)
-        return op_refuse(loop, __func__, -EBADF);
+        return op_refuse(loop, __func__, terms, -EBADF);
     op_set_fd(&request, fd);
     return op_start_request(loop, &request);
 }

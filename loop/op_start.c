@@ -22,7 +22,7 @@ static bool is_chained(const struct loop *loop, const struct op_request *request
 
 static bool is_linked(const struct loop *loop, const struct op_request *request)
 {
-    return request->terms->timeout_ns != 0 &&
+    return request->terms->timeout_ns != 0 && !is_multishot(request) &&
            ((request->terms->flags & LOOP_LINKED_TIMEOUT) != 0 || is_chained(loop, request));
 }
 
@@ -43,7 +43,8 @@ static int check_terms(struct loop *loop, struct op_request *request)
     const struct loop_terms *terms = request->terms;
 
     if ((terms->flags & ~(uint32_t)TERMS_FLAGS_ALL) != 0 || terms->data_size > LOOP_EXTRA_BYTES_MAX ||
-        (terms->data_size > 0 && terms->data == NULL) || (terms->release != 0 && !buffer_is_free_to_give(loop, terms->release)))
+        (terms->data_size > 0 && terms->data == NULL) ||
+        (terms->release != 0 && !buffer_is_free_to_give(loop, terms->release)))
         return -EINVAL;
     if ((terms->flags & LOOP_POLL_FIRST) != 0 && apply_poll_first(&request->sqe) < 0)
         return -EINVAL;
@@ -233,7 +234,7 @@ static loop_id start(struct loop *loop, struct op_request *request)
     if (request->cb != NULL && !op_cb_is_plain(request->cb))
         return start_direct(loop, request);
     r = check_terms(loop, request);
-    if (r == 0 && (request->sqe.flags & IOSQE_BUFFER_SELECT) != 0)
+    if (r == 0 && request->kind != CONTEXT_RAW && (request->sqe.flags & IOSQE_BUFFER_SELECT) != 0)
         r = buffer_group_use(loop, request->sqe.buf_group);
     if (r == 0)
         r = make_context(loop, request, &context);
@@ -254,21 +255,22 @@ static loop_id start(struct loop *loop, struct op_request *request)
     return (loop_id)context->id;
 }
 
-loop_id op_refuse(struct loop *loop, const char *call, int error)
+loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *terms, int error)
 {
+    bool chained = terms == NULL || (terms->flags & LOOP_UNCHAINED) == 0;
+
     loop_check_owner(loop, call);
-    if (loop->chain_open && loop->chain_error == 0)
+    if (loop->chain_open && chained && loop->chain_error == 0)
         loop->chain_error = error;
     return error;
 }
 
 loop_id op_start_request(struct loop *loop, struct op_request *request)
 {
-    loop_id id = start(loop, request);
+    const struct loop_terms *terms = request->terms;
+    loop_id                  id = start(loop, request);
 
-    if (id < 0 && (request->terms == NULL || (request->terms->flags & LOOP_UNCHAINED) == 0))
-        return op_refuse(loop, __func__, (int)id);
-    return id;
+    return id < 0 ? op_refuse(loop, __func__, terms, (int)id) : id;
 }
 
 loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model, loop_cb *cb, void *arg,

@@ -42,7 +42,7 @@ __attribute__((noinline, cold)) loop_id op_start_long(struct loop *loop, const c
                                                       loop_cb *cb, void *arg, const struct loop_terms *terms);
 
 /* An argument was refused: an open chain must know. */
-loop_id op_refuse(struct loop *loop, const char *call, int error);
+loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *terms, int error);
 
 static inline bool op_cb_is_plain(loop_cb *cb)
 {
@@ -78,11 +78,13 @@ static inline bool op_cb_is_handler(const struct loop *loop, loop_cb *cb, const 
 static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop, const char *call, struct op_sqe model,
                                                               loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    struct context *context = loop->pool.plain.free;
+    struct context *context;
     uint64_t        user_data;
 
-    if (unlikely(loop->owner != &loop_thread_mark || terms != NULL || loop->sqe_room == 0 || loop->ops_room == 0))
+    if (unlikely(loop == NULL || loop->owner != &loop_thread_mark || terms != NULL || loop->sqe_room == 0 ||
+                 loop->ops_room == 0))
         goto rare;
+    context = loop->pool.plain.free;
     if (likely(op_cb_is_plain(cb) && context != NULL)) {
         loop->pool.plain.free = context->arg;
         context->brief = context_brief_simple | (uint64_t)model.opcode << 24;

@@ -32,12 +32,12 @@ static int push(struct loop *loop, loop_post_cb *cb, void *arg)
     if (queue->closed)
         return -ECANCELED;
     if (count == queue->limit) {
-        queue->full++;
+        __atomic_store_n(&queue->full, queue->full + 1, __ATOMIC_RELAXED);
         return -ENOBUFS;
     }
     if (count == queue->waiting_room) {
         uint32_t     room = count == 0 ? 64 : 2 * count;
-        struct post *posts = memory_resize(loop, queue->waiting, room * sizeof(posts[0]));
+        struct post *posts = memory_resize(loop, queue->waiting, (size_t)room * sizeof(posts[0]));
 
         if (posts == NULL)
             return -ENOMEM;
@@ -45,7 +45,7 @@ static int push(struct loop *loop, loop_post_cb *cb, void *arg)
         queue->waiting_room = room;
     }
     queue->waiting[count] = (struct post){.cb = cb, .arg = arg};
-    queue->count++;
+    __atomic_store_n(&queue->count, queue->count + 1, __ATOMIC_RELAXED);
     __atomic_store_n(&queue->waiting_count, count + 1, __ATOMIC_SEQ_CST);
     return 0;
 }

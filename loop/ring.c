@@ -17,6 +17,8 @@ static const unsigned setup_always = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | 
 static const unsigned features_needed = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL |
                                         IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP | IORING_FEAT_LINKED_FILE;
 
+static const uint64_t far_away_ns = UINT64_C(1) << 50; /* 13 days */
+
 enum { SQ_ENTRIES_LEAST = 8, PROBE_OPS = 256 };
 
 static int setup_with(struct ring *ring, unsigned flags, unsigned sq_entries, unsigned cq_entries)
@@ -111,6 +113,7 @@ int ring_enter(struct ring *ring, const struct ring_wait *wait)
     struct __kernel_timespec      timeout;
     struct io_uring_getevents_arg arg = {0};
     unsigned                      flags = ring->enter_flags;
+    uint64_t                      timeout_ns, min_wait_ns;
 
     __atomic_store_n(ring->uring.sq.ktail, ring->sq_tail, __ATOMIC_RELEASE);
     if (wait == NULL)
@@ -118,13 +121,15 @@ int ring_enter(struct ring *ring, const struct ring_wait *wait)
     flags |= IORING_ENTER_GETEVENTS;
     if (wait->count == 0 || (wait->timeout_ns == UINT64_MAX && wait->min_wait_ns == 0))
         return seam_ring_enter(ring->enter_fd, ring_pending(ring), wait->count, flags, NULL, 0);
-    if (wait->timeout_ns != UINT64_MAX) {
-        timeout.tv_sec = (long long)(wait->timeout_ns / 1000000000u);
-        timeout.tv_nsec = (long long)(wait->timeout_ns % 1000000000u);
-        arg.ts = (uint64_t)(uintptr_t)&timeout;
-    }
+    timeout_ns = wait->timeout_ns == UINT64_MAX ? far_away_ns : wait->timeout_ns;
+    min_wait_ns = wait->min_wait_ns < timeout_ns ? wait->min_wait_ns : timeout_ns;
+    /* With a minimum wait and no time limit the kernel would return after the minimum: then a limit far away is given.
+     */
+    timeout.tv_sec = (long long)(timeout_ns / 1000000000u);
+    timeout.tv_nsec = (long long)(timeout_ns % 1000000000u);
+    arg.ts = (uint64_t)(uintptr_t)&timeout;
     if (ring->features & IORING_FEAT_MIN_TIMEOUT)
-        arg.min_wait_usec = (uint32_t)(wait->min_wait_ns / 1000u > UINT32_MAX ? UINT32_MAX : wait->min_wait_ns / 1000u);
+        arg.min_wait_usec = (uint32_t)(min_wait_ns / 1000u > UINT32_MAX ? UINT32_MAX : min_wait_ns / 1000u);
     return seam_ring_enter(ring->enter_fd, ring_pending(ring), wait->count, flags | IORING_ENTER_EXT_ARG, &arg,
                            sizeof(arg));
 }

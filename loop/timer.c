@@ -142,6 +142,10 @@ void timer_run_due(struct loop *loop)
             wheel_cancel(&loop->wheel, node);
             cancel_deadline_passed(loop, node);
             break;
+        case WHEEL_CANCEL:
+            wheel_cancel(&loop->wheel, node);
+            cancel_retry_due(loop);
+            break;
         }
     }
 }
@@ -155,11 +159,14 @@ void timers_stop_all(struct loop *loop)
     wheel_drain(&loop->wheel, &nodes);
     node_list_move(&loop->due, &nodes);
     while ((node = nodes.next) != &nodes) {
-        if (wheel_kind_of(node) == WHEEL_OP) {
+        switch (wheel_kind_of(node)) {
+        case WHEEL_TIMER:
+        case WHEEL_TIMER_UNREF: stop_node(timer_of(node)); break;
+        case WHEEL_CANCEL: wheel_cancel(&loop->wheel, node); break;
+        case WHEEL_OP:
             wheel_cancel(&loop->wheel, node);
             wheel_start(&loop->wheel, node, WHEEL_OP);
-        } else {
-            stop_node(timer_of(node));
+            break;
         }
     }
 }

@@ -74,11 +74,12 @@ static inline uint64_t user_data_value(uint64_t user_data)
     return user_data >> UD_VALUE_SHIFT;
 }
 
-/* What fits of an operation's user_data into the value of a direct one about it: mode, slot and 15 bits of generation.
+/* What fits of an operation's user_data into the value of a direct one about it: mode, slot and 14 bits of generation;
+ * one bit of it stays free.
  */
 static inline uint64_t user_data_to_value(uint64_t user_data)
 {
-    return user_data & LOOP_VALUE_MAX;
+    return user_data & (LOOP_VALUE_MAX >> 1);
 }
 
 #endif

@@ -18,7 +18,7 @@
 LIST_DEFINE(node, struct loop_timer_node)
 
 /* What a node belongs to: the low bits of its order. */
-enum wheel_kind { WHEEL_TIMER, WHEEL_TIMER_UNREF, WHEEL_OP };
+enum wheel_kind { WHEEL_TIMER, WHEEL_TIMER_UNREF, WHEEL_OP, WHEEL_CANCEL };
 
 enum {
     WHEEL_KIND_BITS = 2,

@@ -193,6 +193,8 @@ void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_clos
         object_ref(&stream->priv.object, &ref);
         stream_unset(stream, STREAM_UNREF);
     }
+    if (task_list_linked(&stream->priv.task)) /* perhaps among those that wait for room */
+        task_list_remove(&stream->priv.task);
     stream->priv.transport->cancel(stream);
     if (stream->priv.read_id == 0 && stream->priv.write_id == 0)
         stream_work(stream);

@@ -7,21 +7,23 @@
 
 #include <errno.h>
 
+/* A copy waits, not the buffer: others need that. */
 static void stash_add(struct loop_stream *stream, const struct loop_result *result)
 {
     struct loop *loop = stream->priv.object.loop;
-    uint32_t     bytes;
-    loop_buffer  none;
+    uint32_t     bytes = (uint32_t)result->res, last_bytes;
+    loop_buffer  buffer, none;
 
     (void)loop_buffer_keep(loop, result->buffer);
-    buffer_note(loop, result->buffer, 0, (uint32_t)result->res);
+    buffer = buffer_copy_out(loop, result->buffer, bytes);
+    buffer_note(loop, buffer, 0, bytes);
     if (stream->priv.stash_last != 0) {
-        buffer_noted(loop, stream->priv.stash_last, &none, &bytes);
-        buffer_note(loop, stream->priv.stash_last, result->buffer, bytes);
+        buffer_noted(loop, stream->priv.stash_last, &none, &last_bytes);
+        buffer_note(loop, stream->priv.stash_last, buffer, last_bytes);
     } else {
-        stream->priv.stash_first = result->buffer;
+        stream->priv.stash_first = buffer;
     }
-    stream->priv.stash_last = result->buffer;
+    stream->priv.stash_last = buffer;
 }
 
 static loop_buffer stash_pop(struct loop_stream *stream, uint32_t *ret_bytes)

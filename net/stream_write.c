@@ -112,8 +112,7 @@ static int check_write(const struct loop_stream *stream, const struct loop_write
     return 0;
 }
 
-/* The bytes of a copied write need their buffer no more: it goes back now, or when the callback that it is lent to has
- * ended. */
+/* The bytes of a copied write need their buffer no more: it goes back now. */
 static void take_release(struct loop *loop, struct loop_write *write, loop_buffer release)
 {
     if (release == 0)
@@ -249,9 +248,13 @@ static bool is_passing(int error)
 
 void stream_sent(struct loop_stream *stream, int32_t res)
 {
+    if (res < 0 && is_passing(res) && stream_state(stream) != STREAM_CLOSING) {
+        loop_task_retry(stream->priv.object.loop, &stream->priv.task);
+        return;
+    }
     if (res > 0)
         count_sent(stream, (size_t)res);
-    else if (stream_state(stream) != STREAM_CLOSING && res < 0 && !is_passing(res))
+    else if (stream_state(stream) != STREAM_CLOSING && res < 0)
         fail(stream, res);
     if (stream->priv.write_first != NULL || stream_is(stream, STREAM_SHUT) || stream_state(stream) == STREAM_CLOSING)
         stream_work(stream);
@@ -299,7 +302,8 @@ void stream_write_work(struct loop_stream *stream)
     }
     r = stream->priv.transport->send(stream, iov, gather(stream, iov));
     if (r < 0 && is_passing(r))
-        loop_task_retry(stream->priv.object.loop, &stream->priv.task); /* at the limit of operations, or without memory */
+        loop_task_retry(stream->priv.object.loop,
+                        &stream->priv.task); /* at the limit of operations, or without memory */
     else if (r < 0)
         fail(stream, r);
 }

@@ -12,6 +12,7 @@
 
 LOOP_BEGIN_DECLS
 
+enum { LOOP_GROUPS_OWN = 256 };  /* groups below are the loop's; your own by raw SQEs start here */
 enum { LOOP_GROUP_DEFAULT = 0 }; /* made at first use from loop_options.buffer_* */
 
 /* Keeps a buffer lent to the running callback beyond it; give it back by loop_buffer_return() or .release. Kept buffers

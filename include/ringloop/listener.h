@@ -15,9 +15,10 @@ LOOP_BEGIN_DECLS
 struct loop_listener;
 
 /* result >= 0: the descriptor of a new connection, yours from now on (SOCK_CLOEXEC; give it to loop_stream_open()).
- * Negative: an errno of accept4(2), reported once per occurrence; listening goes on. With -EMFILE and -ENFILE it rests
- * until this loop has closed a descriptor, or 100 ms have passed; the connections wait in the backlog meanwhile, none
- * is dropped. */
+ * Negative: an errno of accept4(2), reported once per occurrence; listening goes on, but stands still as
+ * if paused after one that would only come again (-EBADF, -EINVAL, -ENOTSOCK, -EOPNOTSUPP). With -EMFILE and -ENFILE it
+ * rests until a stream or listener of this loop has been closed, or 100 ms have passed; the connections wait in the
+ * backlog meanwhile, none is dropped. */
 typedef void loop_listener_cb(struct loop_listener *listener, int result);
 typedef void loop_listener_close_cb(struct loop_listener *listener);
 

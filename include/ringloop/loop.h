@@ -3,9 +3,9 @@
  * Life: loop_create > (start operations and objects) > loop_run > loop_destroy. The thread that first runs
  * the loop owns it from then on; before that any one thread may use it, and what it starts only queues.
  *
- * The order of one turn: work queued to run before waiting; submit what has gathered and wait (until the
- * next timer; not at all while results, posts or timers are due); refresh the cached time; completions in
- * the order the kernel gave them; results known early; posts; due timers, by (deadline, order of start). */
+ * The order of one turn: results known early and what objects have gathered (writes, closes); submit and wait (until
+ * the next timer; not at all while results, posts or timers are due); refresh the cached time; completions in the order
+ * the kernel gave them; posts; due timers, by (deadline, order of start). */
 #ifndef RINGLOOP_LOOP_H
 #define RINGLOOP_LOOP_H
 
@@ -15,15 +15,16 @@
 
 LOOP_BEGIN_DECLS
 
-/* All memory of a loop comes from here: like realloc(3); size 0 frees and returns NULL. */
+/* All memory of a loop comes from here: like realloc(3); size 0 frees and returns NULL. Must be thread-safe if other
+ * threads post. */
 struct loop_allocator {
     void *(*resize)(void *arg, void *memory, size_t size);
     void *arg;
 };
 
 /* When queued SQEs go to the kernel: at batch of them, or when the first is deadline_ns old, or when the loop
- * is about to wait, whichever comes first. min_wait_*: a wait goes on for min_wait_ns or until
- * min_wait_batch completions are there (kernel 6.12; ignored, and reported so, where it lacks that). */
+ * is about to wait, whichever comes first. min_wait_*: a wait goes on for min_wait_ns (at most until the next timer) or
+ * until min_wait_batch completions are there (kernel 6.12; ignored, and reported so, where it lacks that). */
 struct loop_submit_policy {
     uint32_t batch;          /* 0: the size of the SQ */
     uint32_t min_wait_batch; /* 0: 1 */
@@ -58,7 +59,7 @@ struct loop_features {
     bool     min_wait;        /* loop_submit_policy.min_wait_* has effect */
 };
 
-/* Counters since loop_create, but for the two marked as levels. */
+/* Counters since loop_create, but for those marked as levels. */
 struct loop_stats {
     uint64_t ops_started;
     uint64_t ops_finished;
@@ -107,9 +108,10 @@ LOOP_API LOOP_MUST_USE int loop_create(struct loop **ret_loop, const struct loop
  * something that keeps the loop alive is left, 0 if not; -EBUSY from inside a callback. */
 LOOP_API int loop_run(struct loop *loop, enum loop_run_mode mode);
 
-/* Waits for completions for at most timeout_ns (UINT64_MAX: without limit) and calls back for what there is, in
- * no promised order and without timers or posts: the step for layers that bring an order of their own. Returns
- * the number of completions taken, or -EBUSY from inside a callback. */
+/* Waits for completions for at most timeout_ns (UINT64_MAX: without limit) and calls back for what there is, and
+ * for posts, in no promised order: the step for layers that bring an order of their own. Timers and deadlines of
+ * operations are not looked at: use loop_run() for them. Posts, loop_wake() and loop_stop() end the wait. Returns the
+ * number of completions taken, or -EBUSY from inside a callback. */
 LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
 
 /* Makes loop_run() return after the turn in progress, or at once when it is next called; running again
@@ -119,7 +121,8 @@ LOOP_API void loop_stop(struct loop *loop);
 /* Runs the posts that wait, cancels every operation, closes every object, stops every timer, calls all final and close
  * callbacks, waits until the kernel has let go of all memory, and frees the loop. NULL is fine. New operations started
  * by those callbacks get -ECANCELED. Returns 0, or -EBUSY from inside a callback. On a thread other than the owner it
- * works only while nothing is in flight, and aborts otherwise: the kernel allows only the owner to cancel. */
+ * works only while nothing is in flight, and aborts otherwise: the kernel allows only the owner to cancel; do that
+ * after the owner's thread has ended. */
 LOOP_API int loop_destroy(struct loop *loop);
 
 /* Whether something keeps the loop alive: operations, started timers, open objects, posts. */
@@ -146,7 +149,7 @@ LOOP_API void                        loop_stats_get(const struct loop *loop, str
 enum loop_obstacle {
     LOOP_OBSTACLE_NONE,       /* the error is none, or not about io_uring */
     LOOP_OBSTACLE_NO_KERNEL,  /* the kernel has no io_uring */
-    LOOP_OBSTACLE_OLD_KERNEL, /* the kernel's io_uring is older than 6.1 */
+    LOOP_OBSTACLE_OLD_KERNEL, /* -EINVAL: the kernel's io_uring is older than 6.1, unless an option was bad */
     LOOP_OBSTACLE_SYSCTL,     /* kernel.io_uring_disabled */
     LOOP_OBSTACLE_FILTER,     /* a seccomp filter or security module, as in most containers */
     LOOP_OBSTACLE_MEMLOCK,    /* RLIMIT_MEMLOCK, or memory */

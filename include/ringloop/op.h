@@ -71,9 +71,10 @@ LOOP_API loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *ms
                               const struct loop_terms *terms);
 
 /* Multishot subscriptions: cb comes with LOOP_MORE for each connection (res: its descriptor, yours) or each piece of
- * data (res bytes in a lent buffer), until loop_cancel(), the end of the stream (res 0), or an error. What the kernel
- * ends for reasons of its own (a full CQ, no buffer, fairness) the loop arms again. A deadline covers the whole
- * subscription. The buffer group is made at its first use; -EINVAL for one that does not exist. */
+ * data (res bytes in a lent buffer), until loop_cancel(), the end of the stream (res 0; an empty datagram counts as
+ * such), or an error. What the kernel ends for reasons of its own (a full CQ, no buffer, fairness) the loop arms again,
+ * but in direct mode. A deadline covers the whole subscription. The buffer group is made at its first use; -EINVAL for
+ * one that does not exist. */
 LOOP_API loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb, void *arg,
                                        const struct loop_terms *terms);
 LOOP_API loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags, loop_cb *cb, void *arg,
@@ -96,12 +97,15 @@ LOOP_API LOOP_MUST_USE int loop_chain_begin(struct loop *loop, uint32_t ops_max,
 LOOP_API int               loop_chain_end(struct loop *loop);
 
 /* Copies an SQE filled in by yourself, but for its user_data, and calls cb for its completions: the way to what has
- * no function here. The loop knows nothing of its buffers and never arms it again. */
+ * no function here. The loop knows nothing of its buffers and never arms it again. result->cqe_flags are
+ * the CQE's. -EINVAL for links, IOSQE_IO_DRAIN, IOSQE_CQE_SKIP_SUCCESS, and buffer groups below
+ * LOOP_GROUPS_OWN, which are the loop's. */
 LOOP_API loop_id loop_raw(struct loop *loop, const struct io_uring_sqe *sqe, loop_cb *cb, void *arg,
                           const struct loop_terms *terms);
 
 /* Foreign SQEs keep their own user_data, whose two lowest bits must be LOOP_FOREIGN (else -EINVAL); their completions
- * go to the one callback set here and do not keep the loop alive. loop_destroy() does not wait for them. */
+ * go to the one callback set here and do not keep the loop alive. loop_destroy() does not wait for them.
+ * loop_foreign_submit() copies the SQE and returns 0, -EINVAL (also as loop_raw()), -ECANCELED or -ENOMEM. */
 enum { LOOP_FOREIGN = 3 };
 typedef void  loop_foreign_cb(struct loop *loop, uint64_t user_data, int32_t res, uint32_t flags, void *arg);
 LOOP_API void loop_foreign_set(struct loop *loop, loop_foreign_cb *cb, void *arg);

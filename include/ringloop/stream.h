@@ -31,7 +31,7 @@ typedef void loop_stream_close_cb(struct loop_stream *stream);
 
 enum loop_stream_flags {
     LOOP_STREAM_NODELAY = 1u << 0, /* TCP_NODELAY; on other sockets no effect */
-    LOOP_STREAM_UNREF = 1u << 1,   /* an open stream does not keep the loop alive */
+    LOOP_STREAM_UNREF = 1u << 1,   /* while open, only its sends in flight keep the loop alive */
 };
 
 struct loop_stream_options {

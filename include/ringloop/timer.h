@@ -1,8 +1,8 @@
 /* ringloop/timer.h: timers. Loop thread only. Life: zeroed > start > (fires) > stop; may be started again.
  *
  * Timers are kept in user space, with nanoseconds, and fire in the exact order of (deadline, start). They count
- * from loop_now(); outside of callbacks the start of a timer refreshes that first. A timer started by a callback with
- * delay 0 fires in the next turn. Never early. */
+ * from loop_now(); outside of callbacks the start of a timer refreshes that first. A timer started by a timer's
+ * callback with delay 0 fires in the next turn. Never early. */
 #ifndef RINGLOOP_TIMER_H
 #define RINGLOOP_TIMER_H
 

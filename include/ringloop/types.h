@@ -8,8 +8,7 @@
  *
  * Errors are negative errno values everywhere; a call that fails leaves its outputs untouched.
  * Unless a function says otherwise it may be called only on the thread that runs the loop, or before
- * the first loop_run(); breaking that rule, or using an object after its end, aborts the process with
- * a message that names the call. */
+ * the first loop_run(); breaking that rule aborts the process with a message that names the call. */
 #ifndef RINGLOOP_TYPES_H
 #define RINGLOOP_TYPES_H
 
@@ -64,14 +63,14 @@ enum loop_result_flags {
 
 /* What one callback is told. Valid inside the callback only. */
 struct loop_result {
-    loop_id     id;     /* the operation; already retired if this is the final callback */
-    int32_t     res;    /* >= 0: what the system call of that name returns; else negative errno */
-    uint32_t    flags;  /* enum loop_result_flags */
-    void       *data;   /* with LOOP_BUFFER: the res bytes received, lent */
-    void       *extra;  /* the operation's own copy of loop_terms.data, lent; NULL without */
-    uint64_t    value;  /* direct mode: the value that the starting call was given; else 0 */
-    loop_buffer buffer; /* with LOOP_BUFFER: the buffer that holds data; goes back by itself afterwards */
-    uint32_t    reserved;
+    loop_id     id;        /* the operation; already retired if this is the final callback */
+    int32_t     res;       /* >= 0: what the system call of that name returns; else negative errno */
+    uint32_t    flags;     /* enum loop_result_flags */
+    void       *data;      /* with LOOP_BUFFER: the res bytes received, lent */
+    void       *extra;     /* the operation's own copy of loop_terms.data, lent; NULL without */
+    uint64_t    value;     /* direct mode: the value that the starting call was given; else 0 */
+    loop_buffer buffer;    /* with LOOP_BUFFER: the buffer that holds data; goes back by itself afterwards */
+    uint32_t    cqe_flags; /* loop_raw() only: the flags of the CQE as the kernel gave them */
 };
 
 /* Called on the loop's thread, from inside loop_run() (or loop_destroy()), never from inside a call that
@@ -91,12 +90,12 @@ struct loop_object {
 };
 
 enum loop_terms_flags {
-    LOOP_LINKED_TIMEOUT = 1u << 0, /* the kernel keeps the deadline (a linked timeout), exact but dearer */
+    LOOP_LINKED_TIMEOUT = 1u << 0, /* the kernel keeps the deadline (a linked timeout), dearer; not for multishots */
     LOOP_BACKGROUND = 1u << 1,     /* the operation does not keep the loop alive */
     LOOP_EXTENDED = 1u << 2,       /* use an extended context even where a smaller one would do */
-    LOOP_POLL_FIRST = 1u << 3,     /* wait for readiness before the first attempt; not on a socket operation: -EINVAL */
-    LOOP_ASYNC = 1u << 4,          /* hand it to a kernel worker at once (IOSQE_ASYNC); on a multishot: -EINVAL */
-    LOOP_UNCHAINED = 1u << 5,      /* not part of the chain that is open just now */
+    LOOP_POLL_FIRST = 1u << 3, /* accept, recv, send: wait for readiness before the first attempt; others: -EINVAL */
+    LOOP_ASYNC = 1u << 4,      /* hand it to a kernel worker at once (IOSQE_ASYNC); on a multishot: -EINVAL */
+    LOOP_UNCHAINED = 1u << 5,  /* not part of the chain that is open just now */
 };
 
 enum { LOOP_EXTRA_BYTES_MAX = 64 };

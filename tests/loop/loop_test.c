@@ -291,14 +291,15 @@ START_TEST(cached_time)
 }
 END_TEST
 
-/* Goal: loop_dispatch takes completions and nothing else. Method: nops beside a due timer and a post. */
+/* Goal: loop_dispatch takes completions and posts but no timers, and waits although posts and stops came before.
+ * Method: a nop beside a due timer and a post; then how often it returns early. */
 START_TEST(dispatch)
 {
     struct loop      *loop = test_loop_new(NULL);
     struct test_log   log = {0};
     uint32_t          others = 0;
     struct loop_timer timer = {.data = &others};
-    uint64_t          begin;
+    uint64_t          begin, turns;
 
     ck_assert_int_eq(loop_dispatch(loop, 0), 0);
     ck_assert_int_eq(loop_timer_start(loop, &timer, 0, 0, count_timer), 0);
@@ -306,12 +307,16 @@ START_TEST(dispatch)
     ck_assert_int_gt(loop_nop(loop, test_log_cb, &log, NULL), 0);
     ck_assert_int_eq(loop_dispatch(loop, UINT64_MAX), 1);
     test_log_is(&log, 0);
-    ck_assert_uint_eq(others, 0);
+    ck_assert_uint_eq(others, 1);
     test_run(loop);
     ck_assert_uint_eq(others, 2);
+    loop_stop(loop);
+    ck_assert_int_eq(loop_dispatch(loop, UINT64_MAX), 0);
     begin = test_clock();
+    turns = test_stats(loop).enters;
     while (test_clock() < begin + 5 * LOOP_MILLISECOND) /* a wait may end early with nothing */
         ck_assert_int_eq(loop_dispatch(loop, 5 * LOOP_MILLISECOND), 0);
+    ck_assert_uint_lt(test_stats(loop).enters, turns + 20);
     test_loop_free(loop);
 }
 END_TEST

@@ -125,7 +125,7 @@ static void actor_start(struct loop *loop, struct actor *actor, uint32_t number,
 /* Goal: whatever the order of writes, pauses, shutdowns, closes and resets, no byte is wrong, lost or doubled, every
  * write comes back once, and every stream closes. Method: both ends of 50 connections act at random; half of the pairs
  * end in order and must have got everything, the others break off at any time and must have got no more than was sent.
- * The group is small, so that streams wait for buffers too; with i odd the rings are as small as can be, so that they
+ * The group is small, so that receives find it empty; with i odd the rings are as small as can be, so that they
  * run over. */
 START_TEST(random_use)
 {
@@ -158,7 +158,7 @@ START_TEST(random_use)
         ck_assert_int_eq(end->read_error, 0);
         ck_assert_int_eq(end->shutdown_error, 0);
     }
-    ck_assert_uint_gt(_i % 2 == 0 ? test_stats(loop).buffers_parked : test_stats(loop).rearms, 0);
+    ck_assert_uint_gt(test_stats(loop).rearms, 0);
     test_loop_free(loop);
 }
 END_TEST
