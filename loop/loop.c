@@ -337,11 +337,12 @@ static bool drained(const struct loop *loop)
 }
 
 /* Ends everything and calls all last callbacks. Operations in direct mode have no context, hard links go on after a
- * cancel, and a cancel may miss: so as long as anything is left the kernel is asked again and again to cancel whatever
- * it has. */
+ * cancel, and a cancel may miss: so where no operation has ended for a while the kernel is asked to cancel whatever it
+ * has. */
 static void drain(struct loop *loop)
 {
-    uint64_t ask_again_ns = 0;
+    uint64_t look_ns = 0;
+    uint32_t left = 0;
 
     loop->running = true;
     post_run(loop); /* posts are never lost */
@@ -358,10 +359,12 @@ static void drain(struct loop *loop)
         wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
         task_list_move(&loop->retries, &loop->tasks);
         dispatch_completions(loop);
-        if (loop_ops_in_flight(loop) > 0 && loop->now_ns >= ask_again_ns) {
+        if (loop->now_ns < look_ns)
+            continue;
+        if (loop_ops_in_flight(loop) > 0 && loop_ops_in_flight(loop) == left)
             cancel_any(loop);
-            ask_again_ns = loop->now_ns + drain_wait_ns;
-        }
+        left = loop_ops_in_flight(loop);
+        look_ns = loop->now_ns + drain_wait_ns;
     }
     loop->running = false;
 }
