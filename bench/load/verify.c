@@ -22,6 +22,10 @@
 #include "load/pattern.h"
 #include "load/peer.h"
 
+#ifndef SERVER_GROWTH_MAX_MIB /* sanitizers keep shadows of the memory, and what was freed */
+#define SERVER_GROWTH_MAX_MIB 32
+#endif
+
 enum {
     WRITERS = 8,
     DESERTERS = 2,
@@ -35,7 +39,7 @@ enum {
     HOARD_MAX = 256 << 20,        /* a server that takes so much from a peer that does not read has no limit */
     HOARD_STILL_MS = 300,         /* a hoarder is full when its socket took nothing for so long */
     HOARDER_MORE_BYTES = 2 << 20, /* sent after it has begun to read */
-    SERVER_GROWTH_MAX = 32 << 20,
+    SERVER_GROWTH_MAX = SERVER_GROWTH_MAX_MIB << 20,
 };
 
 enum role { ROLE_WRITER, ROLE_DESERTER, ROLE_SLEEPER, ROLE_HOARDER };

@@ -324,6 +324,27 @@ START_TEST(with_a_full_queue)
 }
 END_TEST
 
+/* Goal: a cancel that finds its operation in the hands of a kernel worker is not lost. Method: recvs that a worker
+ * begins, cancelled at various moments after; no data ever comes, so one that is lost never ends. */
+START_TEST(with_a_worker)
+{
+    for (uint64_t i = 0; i < 2000; i++) {
+        struct test_log log = {0};
+        char            byte;
+        loop_id         id = loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log, LOOP_TERMS(.flags = LOOP_ASYNC));
+        uint64_t        begin;
+
+        test_turns(loop, 1);
+        begin = test_clock();
+        while (test_clock() < begin + i % 60 * LOOP_MICROSECOND)
+            ;
+        ck_assert_int_eq(loop_cancel(loop, id), 0);
+        test_run(loop);
+        test_log_is(&log, -ECANCELED);
+    }
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("cancel");
@@ -340,5 +361,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, descriptor_despite_cancel);
     tcase_add_test(tcase, kinds);
     tcase_add_loop_test(tcase, with_a_full_queue, 0, 2);
+    tcase_add_test(tcase, with_a_worker);
     return suite;
 }

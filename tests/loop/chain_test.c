@@ -174,6 +174,30 @@ START_TEST(dropped_ids)
 }
 END_TEST
 
+/* Goal: a dropped chain gives all its operations back, a timeout of the user's own among them. Method: a raw
+ * LINK_TIMEOUT in it; nothing is in flight afterwards, and its id names nothing. */
+START_TEST(dropped_with_a_raw_timeout)
+{
+    struct __kernel_timespec timespec = {.tv_sec = 1};
+    struct io_uring_sqe      sqe;
+    loop_id                  id;
+
+    memset(&sqe, 0, sizeof(sqe));
+    io_uring_prep_link_timeout(&sqe, &timespec, 0);
+    ck_assert_int_eq(loop_chain_begin(loop, 4, 0), 0);
+    ck_assert_int_gt(loop_nop(loop, no_callback, NULL, NULL), 0);
+    id = loop_raw(loop, &sqe, no_callback, NULL, NULL);
+    ck_assert_int_gt(id, 0);
+    ck_assert_int_gt(loop_nop(loop, no_callback, NULL, LOOP_TERMS(.timeout_ns = LOOP_SECOND)), 0);
+    ck_assert_int_eq(loop_recv(loop, -1, &id, 1, 0, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_chain_end(loop), -EBADF);
+    ck_assert_uint_eq(test_stats(loop).ops_in_flight, 0);
+    ck_assert(!loop_alive(loop));
+    ck_assert_int_eq(loop_cancel(loop, id), -ENOENT);
+    test_run(loop);
+}
+END_TEST
+
 /* Goal: the errors of begin and end. */
 START_TEST(misuse)
 {
@@ -263,6 +287,32 @@ START_TEST(unchained)
     test_log_is(&log[2], 0);
     test_log_is(&log[3], -ECANCELED);
     test_log_is(&log[4], 0);
+}
+END_TEST
+
+/* Goal: a call outside the chain that is refused does not spoil it. Method: LOOP_UNCHAINED calls refused for a
+ * descriptor or an argument, between the operations of a chain. */
+START_TEST(unchained_refused)
+{
+    struct test_log     log[2] = {0};
+    struct io_uring_sqe sqe;
+
+    memset(&sqe, 0, sizeof(sqe));
+    sqe.opcode = IORING_OP_NOP;
+    sqe.flags = IOSQE_IO_LINK;
+    ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
+    ck_assert_int_gt(chain_nop(&log[0]), 0);
+    ck_assert_int_eq(loop_recv(loop, -1, log, 1, 0, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EBADF);
+    ck_assert_int_eq(loop_close(loop, -1, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EBADF);
+    ck_assert_int_eq(loop_recv_multishot(loop, -1, 0, 0, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)),
+                     -EBADF);
+    ck_assert_int_eq(loop_shutdown(loop, pair[0], 99, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EINVAL);
+    ck_assert_int_eq(loop_raw(loop, &sqe, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EINVAL);
+    ck_assert_int_gt(chain_nop(&log[1]), 0);
+    ck_assert_int_eq(loop_chain_end(loop), 0);
+    test_run(loop);
+    test_log_is(&log[0], 0);
+    test_log_is(&log[1], 0);
 }
 END_TEST
 
@@ -399,10 +449,35 @@ static void open_before_run(void *arg)
     (void)loop_run(of, LOOP_RUN_NOWAIT);
 }
 
-/* Goal: a chain left open aborts with a message that says so. Method: from a callback, and before a run, in a child. */
+static void leave_open_at_close(struct loop_stream *stream)
+{
+    leave_open(loop_stream_loop(stream), NULL, NULL);
+}
+
+static void open_in_close_callback(void *arg)
+{
+    struct loop       *of = test_loop_new(NULL);
+    struct loop_stream stream = {0};
+    int                fds[2], pending[2];
+    char               byte;
+
+    (void)arg;
+    test_socketpair(fds);
+    test_socketpair(pending);
+    (void)loop_recv(of, pending[0], &byte, 1, 0, NULL, NULL, NULL);
+    if (loop_stream_open(of, &stream, fds[0], NULL) != 0)
+        _exit(1);
+    loop_stream_close(&stream, leave_open_at_close);
+    (void)loop_run(of, LOOP_RUN_DEFAULT);
+}
+
+/* Goal: a chain left open aborts with a message that says so. Method: from a callback, before a run, and from a
+ * stream's close callback, in a child. */
 START_TEST(left_open_aborts)
 {
-    test_expect_abort(_i == 0 ? open_in_callback : open_before_run, NULL, "chain");
+    static void (*const scenarios[])(void *arg) = {open_in_callback, open_before_run, open_in_close_callback};
+
+    test_expect_abort(scenarios[_i], NULL, "chain");
 }
 END_TEST
 
@@ -418,10 +493,12 @@ Suite *test_suite(void)
     tcase_add_test(tcase, two_chains);
     tcase_add_test(tcase, dropped_whole);
     tcase_add_test(tcase, dropped_ids);
+    tcase_add_test(tcase, dropped_with_a_raw_timeout);
     tcase_add_test(tcase, misuse);
     tcase_add_test(tcase, more_than_reserved);
     tcase_add_test(tcase, refused_inside);
     tcase_add_test(tcase, unchained);
+    tcase_add_test(tcase, unchained_refused);
     tcase_add_loop_test(tcase, deadline, 0, 2);
     tcase_add_test(tcase, greatest_with_deadlines);
     tcase_add_loop_test(tcase, not_torn, 0, 16);
@@ -429,6 +506,6 @@ Suite *test_suite(void)
 
     tcase =
         test_case(suite, "open"); /* without a loop in the parent: valgrind does not see that rings are not inherited */
-    tcase_add_loop_test(tcase, left_open_aborts, 0, 2);
+    tcase_add_loop_test(tcase, left_open_aborts, 0, 3);
     return suite;
 }

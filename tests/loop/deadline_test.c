@@ -261,6 +261,56 @@ START_TEST(not_inherited)
 }
 END_TEST
 
+/* Keeps its buffers, up to two. */
+struct keeper {
+    struct test_log log;
+    loop_buffer     kept[2];
+    uint32_t        count;
+};
+
+static void keeper_cb(struct loop *of, const struct loop_result *result, void *arg)
+{
+    struct keeper *keeper = arg;
+
+    test_log_cb(of, result, &keeper->log);
+    if ((result->flags & LOOP_BUFFER) == 0)
+        return;
+    ck_assert_uint_lt(keeper->count, TEST_COUNT(keeper->kept));
+    ck_assert_int_eq(loop_buffer_keep(of, result->buffer), 0);
+    keeper->kept[keeper->count++] = result->buffer;
+}
+
+/* Goal: the deadline of a multishot outlives its re-arming, and the wait for a buffer. Method: a group of one buffer,
+ * which is kept; more data, so that the multishot waits for it; returned once (_i / 2 = 1) or never. No data after
+ * that: without its deadline it would never end. */
+START_TEST(multishot_armed_again)
+{
+    struct loop  *small = test_loop_new(&(struct loop_options){.buffer_count = 1, .buffer_size = 64});
+    struct keeper keeper = {0};
+    uint64_t      begin = test_clock();
+
+    ck_assert_int_gt(loop_recv_multishot(small, pair[0], 0, 0, keeper_cb, &keeper,
+                                         LOOP_TERMS(.timeout_ns = 100 * LOOP_MILLISECOND, .flags = flags[_i % 2])),
+                     0);
+    test_write(pair[1], "a", 1);
+    test_run_until(small, &keeper.log.count, 1);
+    test_write(pair[1], "b", 1);
+    test_turns(small, 3);
+    if (_i / 2 == 1 && keeper.count > 0) {
+        ck_assert_int_eq(loop_buffer_return(small, keeper.kept[--keeper.count]), 0);
+        test_run_until(small, &keeper.log.count, 2);
+    }
+    test_run(small);
+    ck_assert_uint_ge(test_clock(), begin + 100 * LOOP_MILLISECOND);
+    ck_assert_uint_eq(keeper.log.finals, 1);
+    ck_assert_int_eq(keeper.log.last.res, -ETIMEDOUT);
+    ck_assert_uint_eq(keeper.log.last.flags, LOOP_TIMED_OUT);
+    while (keeper.count > 0)
+        ck_assert_int_eq(loop_buffer_return(small, keeper.kept[--keeper.count]), 0);
+    test_loop_free(small);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("deadline");
@@ -273,6 +323,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, partial_counts, 0, BOTH);
     tcase_add_loop_test(tcase, connect_to_a_full_backlog, 0, BOTH);
     tcase_add_loop_test(tcase, multishot, 0, BOTH);
+    tcase_add_loop_test(tcase, multishot_armed_again, 0, 2 * BOTH);
     tcase_add_loop_test(tcase, many_deadlines, 0, BOTH);
     tcase_add_loop_test(tcase, race, 0, BOTH);
     tcase_add_loop_test(tcase, not_inherited, 0, BOTH);

@@ -1111,6 +1111,75 @@ START_TEST(allocation_sweep_for_good)
 }
 END_TEST
 
+static void tick(struct loop *loop, uint64_t user_data, int32_t res, uint32_t flags, void *arg)
+{
+    (void)loop, (void)user_data, (void)res, (void)flags;
+    ++*(uint32_t *)arg;
+}
+
+static void count_result(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)loop;
+    *(uint32_t *)arg += (result->flags & LOOP_MORE) == 0;
+}
+
+struct chatter {
+    int          fd;
+    _Atomic bool quit;
+};
+
+static void *chatter_main(void *arg)
+{
+    struct chatter *chatter = arg;
+
+    while (!chatter->quit) {
+        (void)send(chatter->fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        test_sleep(LOOP_MILLISECOND);
+    }
+    return NULL;
+}
+
+/* Goal: completions that keep coming do not keep destroy from ending operations without a context. Method: a receive in
+ * direct mode; every millisecond a foreign timeout ticks (_i = 0: a silent recv), or the peer sends (_i = 1: a
+ * multishot). */
+START_TEST(destroy_under_traffic)
+{
+    struct loop             *loop = test_loop_new(NULL);
+    uint32_t                 ticks = 0, finals = 0;
+    int                      handler = loop_handler_register(loop, count_result, &finals, LOOP_GROUP_DEFAULT), fds[2];
+    struct __kernel_timespec timespec = {.tv_nsec = 1000000};
+    struct io_uring_sqe      sqe;
+    struct chatter           chatter = {0};
+    pthread_t                thread;
+    char                     byte;
+
+    test_socketpair(fds);
+    chatter.fd = fds[1];
+    loop_foreign_set(loop, tick, &ticks);
+    if (_i == 0) {
+        memset(&sqe, 0, sizeof(sqe));
+        io_uring_prep_timeout(&sqe, &timespec, 0, IORING_TIMEOUT_MULTISHOT);
+        sqe.user_data = LOOP_FOREIGN;
+        ck_assert_int_eq(loop_foreign_submit(loop, &sqe), 0);
+        ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, LOOP_HANDLER(handler), LOOP_VALUE(1), NULL), 0);
+        test_run_until(loop, &ticks, 2);
+    } else {
+        ck_assert_int_gt(loop_recv_multishot(loop, fds[0], 0, 0, LOOP_HANDLER(handler), LOOP_VALUE(1), NULL), 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, chatter_main, &chatter), 0);
+        while (test_stats(loop).callbacks < 2)
+            ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 1);
+    }
+    test_loop_drop(loop);
+    ck_assert_uint_eq(finals, 1);
+    if (_i == 1) {
+        chatter.quit = true;
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    }
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("loop");
@@ -1142,6 +1211,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, destroy_with_all_pending, 0, 2);
     tcase_add_loop_test(tcase, destroy_with_queued_operations, 0, 3);
     tcase_add_loop_test(tcase, nothing_starts_during_destroy, 0, 2);
+    tcase_add_loop_test(tcase, destroy_under_traffic, 0, 2);
 
     tcase = test_case(suite, "threads");
     tcase_add_test(tcase, made_here_run_there);

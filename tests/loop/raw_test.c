@@ -218,6 +218,116 @@ START_TEST(foreign_pending)
 }
 END_TEST
 
+/* Goal: flags that would make an operation never end, or take the loop's buffers, are refused, and nothing is left
+ * behind. Method: each alone, raw and foreign, while a recv is pending; a group of the user's own is not refused. */
+START_TEST(refused_flags)
+{
+    static const struct {
+        uint8_t  flags;
+        uint16_t group;
+        bool     foreign_too;
+    } table[] = {
+        {IOSQE_CQE_SKIP_SUCCESS, 0, false},
+        {IOSQE_IO_DRAIN, 0, true},
+        {IOSQE_IO_LINK, 0, true},
+        {IOSQE_IO_HARDLINK, 0, true},
+        {IOSQE_BUFFER_SELECT, LOOP_GROUP_DEFAULT, true},
+        {IOSQE_BUFFER_SELECT, 1, true},
+        {IOSQE_BUFFER_SELECT, LOOP_GROUPS_OWN - 1, true},
+    };
+    struct test_log log[2] = {0};
+    char            byte;
+    loop_id         id = loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &log[0], NULL);
+
+    test_turns(loop, 1);
+    for (size_t i = 0; i < TEST_COUNT(table); i++) {
+        struct io_uring_sqe sqe = sqe_nop();
+
+        sqe.flags = table[i].flags;
+        sqe.buf_group = table[i].group;
+        sqe.user_data = LOOP_FOREIGN;
+        ck_assert_msg(loop_raw(loop, &sqe, test_log_cb, &log[1], NULL) == -EINVAL, "raw, case %zu", i);
+        if (table[i].foreign_too)
+            ck_assert_msg(loop_foreign_submit(loop, &sqe) == -EINVAL, "foreign, case %zu", i);
+    }
+    ck_assert_uint_eq(test_stats(loop).ops_in_flight, 1);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    test_run(loop);
+    test_log_is(&log[0], -ECANCELED);
+
+    struct io_uring_sqe sqe = sqe_nop();
+
+    io_uring_prep_recv(&sqe, pair[0], NULL, 1, 0);
+    sqe.flags = IOSQE_BUFFER_SELECT;
+    sqe.buf_group = LOOP_GROUPS_OWN;
+    test_write(pair[1], "x", 1);
+    ck_assert_int_gt(loop_raw(loop, &sqe, test_log_cb, &log[1], NULL), 0);
+    test_run(loop);
+    test_log_is(&log[1], -ENOBUFS); /* nobody has made it */
+}
+END_TEST
+
+static void ended_cb(struct loop *of, const struct loop_result *result, void *arg)
+{
+    (void)of;
+    if ((result->flags & LOOP_MORE) == 0)
+        ++*(uint32_t *)arg;
+}
+
+static void stop_timer(struct loop_timer *timer)
+{
+    loop_stop(timer->data);
+}
+
+/* Goal: a cancel that the kernel cannot find is asked for again, but not in a busy loop. Method: a zero-copy send whose
+ * notification waits for the peer to read; counts cancels and turns for a while; then the peer reads. */
+START_TEST(cancel_that_misses)
+{
+    enum { BYTES = 8 << 20, MOST = 40 };
+    struct io_uring_sqe sqe = sqe_nop();
+    struct loop_timer   timer = {.data = loop};
+    struct loop_stats   before, after;
+    char               *bytes;
+    uint32_t            ended = 0;
+    int                 tcp[2];
+    loop_id             id;
+
+    if (!test_has_opcode(loop, IORING_OP_SEND_ZC)) {
+        test_skip("cancel_that_misses: the kernel lacks IORING_OP_SEND_ZC");
+        return;
+    }
+    bytes = calloc(1, BYTES);
+    ck_assert_ptr_nonnull(bytes);
+    test_tcp_pair(tcp);
+    io_uring_prep_send_zc(&sqe, tcp[0], bytes, BYTES, MSG_NOSIGNAL, 0);
+    id = loop_raw(loop, &sqe, ended_cb, &ended, NULL);
+    ck_assert_int_gt(id, 0);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 10 * LOOP_MILLISECOND, 0, stop_timer), 0);
+    (void)loop_run(loop, LOOP_RUN_DEFAULT);
+    ck_assert_uint_eq(ended, 0);
+    before = test_stats(loop);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 200 * LOOP_MILLISECOND, 0, stop_timer), 0);
+    (void)loop_run(loop, LOOP_RUN_DEFAULT);
+    after = test_stats(loop);
+    ck_assert_uint_ge(after.cancels, before.cancels + 1);
+    ck_assert_uint_le(after.cancels, before.cancels + MOST);
+    ck_assert_uint_le(after.turns, before.turns + 2 * MOST);
+    loop_timer_stop(&timer);
+    while (ended == 0) {
+        char rest[65536];
+
+        (void)recv(tcp[1], rest, sizeof(rest), MSG_DONTWAIT);
+        test_turns(loop, 1);
+    }
+    test_run(loop);
+    ck_assert_uint_eq(ended, 1);
+    test_close(tcp[0]);
+    test_close(tcp[1]);
+    free(bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("raw");
@@ -231,5 +341,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, foreign_misuse);
     tcase_add_test(tcase, foreign_many);
     tcase_add_test(tcase, foreign_pending);
+    tcase_add_test(tcase, refused_flags);
+    tcase_add_test(tcase, cancel_that_misses);
     return suite;
 }

@@ -1,6 +1,8 @@
 /* tests/loop/submit_test.c: when SQEs go to the kernel, and why. */
 #include "tests/support/test.h"
 
+#include <pthread.h>
+
 static struct loop *loop;
 
 static struct loop *loop_with(struct loop_submit_policy policy, uint32_t sq_entries)
@@ -270,6 +272,117 @@ START_TEST(idle_turns)
 }
 END_TEST
 
+static void stop_post(struct loop *of, void *arg)
+{
+    ++*(uint32_t *)arg;
+    loop_stop(of);
+}
+
+static uint32_t posted;
+
+static void *post_main(void *arg)
+{
+    test_sleep(20 * LOOP_MILLISECOND); /* it sleeps by then, most likely */
+    ck_assert_int_eq(loop_post(arg, stop_post, &posted), 0);
+    return NULL;
+}
+
+/* Goal: a batch of completions to wait for, but no time to do so, holds nothing up. Method: min_wait_batch alone; one
+ * recv gets its byte; a post of another thread is seen while a recv is silent. */
+START_TEST(min_wait_batch_alone)
+{
+    struct test_log log[2] = {0};
+    pthread_t       thread;
+    int             fds[2];
+    char            byte;
+    loop_id         id;
+
+    loop = loop_with((struct loop_submit_policy){.min_wait_batch = 4}, 64);
+    test_socketpair(fds);
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log[0], NULL), 0);
+    test_turns(loop, 1);
+    test_write(fds[1], "x", 1);
+    test_run(loop);
+    test_log_is(&log[0], 1);
+
+    id = loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log[1], NULL);
+    ck_assert_int_eq(pthread_create(&thread, NULL, post_main, loop), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_eq(posted, 1);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    test_run(loop);
+    test_log_is(&log[1], -ECANCELED);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+static void stop_timer(struct loop_timer *timer)
+{
+    loop_stop(timer->data);
+}
+
+/* Goal: a minimum wait ends with the next timer. Method: 1000 s of it and a timer of 5 ms, without and with a batch to
+ * wait for, beside a silent recv: the run ends. */
+START_TEST(min_wait_until_a_timer)
+{
+    struct test_log   log = {0};
+    struct loop_timer timer = {0};
+    int               fds[2];
+    char              byte;
+    loop_id           id;
+
+    loop = loop_with((struct loop_submit_policy){.min_wait_ns = 1000 * LOOP_SECOND, .min_wait_batch = _i == 0 ? 0 : 4},
+                     64);
+    timer.data = loop;
+    test_socketpair(fds);
+    id = loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 5 * LOOP_MILLISECOND, 0, stop_timer), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+    ck_assert_uint_eq(test_stats(loop).timers_fired, 1);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    test_turns(loop, 3);
+    test_log_is(&log, -ECANCELED);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* Goal: a short minimum wait does not make an idle loop turn. Method: 50 us of it, a silent recv, and 200 ms until
+ * something happens: a timer (_i = 0) or a post; counts turns. */
+START_TEST(min_wait_idle)
+{
+    struct test_log   log = {0};
+    struct loop_timer timer = {0};
+    pthread_t         thread;
+    int               fds[2];
+    char              byte;
+    loop_id           id;
+
+    loop = loop_with((struct loop_submit_policy){.min_wait_ns = 50 * LOOP_MICROSECOND, .min_wait_batch = 4}, 64);
+    timer.data = loop;
+    test_socketpair(fds);
+    id = loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL);
+    if (_i == 0)
+        ck_assert_int_eq(loop_timer_start(loop, &timer, 20 * LOOP_MILLISECOND, 0, stop_timer), 0);
+    else
+        ck_assert_int_eq(pthread_create(&thread, NULL, post_main, loop), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 1);
+    if (_i == 1)
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_le(test_stats(loop).turns, 10);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    test_run(loop);
+    test_log_is(&log, -ECANCELED);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("submit");
@@ -284,6 +397,9 @@ Suite *test_suite(void)
     tcase_add_test(tcase, asked);
     tcase_add_test(tcase, min_wait);
     tcase_add_test(tcase, min_wait_batch);
+    tcase_add_test(tcase, min_wait_batch_alone);
+    tcase_add_loop_test(tcase, min_wait_until_a_timer, 0, 2);
+    tcase_add_loop_test(tcase, min_wait_idle, 0, 2);
     tcase_add_test(tcase, idle_turns);
     return suite;
 }

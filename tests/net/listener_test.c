@@ -225,6 +225,42 @@ START_TEST(pause_inside_the_callback)
 }
 END_TEST
 
+/* Goal: a listener resumed at the limit of operations accepts when there is room again. Method: the only operation is
+ * taken by a recv while it is paused; resume, some turns, then the recv is cancelled. */
+START_TEST(resume_at_the_limit)
+{
+    const struct loop_options options = {.ops_max = 1};
+    struct loop              *loop = test_loop_new(&options);
+    struct test_log           log = {0};
+    struct door               door;
+    int                       fds[2], client;
+    char                      byte;
+    loop_id                   id;
+
+    door_open(loop, &door, NET_TCP4);
+    settle(loop);
+    ck_assert_int_eq(CALL(loop_listener_pause(&door.listener)), 0);
+    settle(loop);
+    test_socketpair(fds);
+    id = loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL);
+    ck_assert_int_gt(id, 0);
+    ck_assert_int_eq(CALL(loop_listener_resume(&door.listener)), 0);
+    settle(loop);
+    client = net_dial(&door.address);
+    settle(loop);
+    ck_assert_uint_eq(door.accepted + door.errors, 0);
+    ck_assert_int_eq(CALL(loop_cancel(loop, id)), 0);
+    run_until(loop, door.accepted == 1);
+    test_log_is(&log, -ECANCELED);
+    ck_assert_uint_eq(door.errors, 0);
+    test_close(client);
+    test_close(fds[0]);
+    test_close(fds[1]);
+    door_close(loop, &door);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* ---- closing */
 
 static void closing_accept_cb(struct loop_listener *listener, int result)
@@ -493,6 +529,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, pause_and_resume, 0, kinds);
     tcase_add_loop_test(tcase, pause_before_the_first_turn, 0, kinds);
     tcase_add_loop_test(tcase, pause_inside_the_callback, 0, kinds);
+    tcase_add_test(tcase, resume_at_the_limit);
     tcase = test_case(suite, "closing");
     tcase_add_loop_test(tcase, close_inside_the_callback, 0, kinds);
     tcase_add_loop_test(tcase, close_twice, 0, 3);

@@ -562,6 +562,137 @@ START_TEST(destroy_with_kept_and_parked)
 }
 END_TEST
 
+/* ---- what has come before a pause took effect */
+
+static void pausing_read_cb(struct loop_stream *stream, const struct loop_result *result)
+{
+    ck_assert_uint_eq(end_of(stream)->reads, 0); /* none after the stop */
+    end_read_cb(stream, result);
+    ck_assert_int_eq(loop_stream_read_stop(stream), 0);
+}
+
+/* Much data is there before the end first reads, so that several pieces are received at once; the first stops it. */
+static void flooded_open(struct loop *loop, struct link *link, int kind, uint32_t number, uint64_t bytes)
+{
+    link_open(loop, link, kind, number, NULL);
+    ck_assert(peer_feed(&link->peer, bytes));
+    ck_assert_int_eq(CALL(loop_stream_read_start(&link->end.stream, pausing_read_cb)), 0);
+    run_until(loop, link->end.reads == 1);
+    settle(loop);
+    ck_assert_uint_eq(link->end.reads, 1);
+    ck_assert_uint_gt(test_stats(loop).buffers_lent, 0); /* or there is nothing to test */
+}
+
+enum { FLOOD = 32 * SMALL_BUFFER };
+
+/* Goal: a paused stream does not hold the group, and what it has received is complete and in order after the pause.
+ * Method: one is flooded and pauses; another reads on through the same four buffers; then the first goes on. */
+START_TEST(paused_holds_no_buffers)
+{
+    struct loop *loop = test_loop_new(&small_group);
+    struct link  flooded, other;
+
+    flooded_open(loop, &flooded, _i, 1, FLOOD);
+    link_open(loop, &other, _i, 2, NULL);
+    end_read_start(&other.end);
+    pump_until(loop, peer_feed(&other.peer, 100000) && other.end.read_bytes == 100000);
+    ck_assert_uint_eq(flooded.end.reads, 1);
+    ck_assert_int_eq(CALL(loop_stream_read_start(&flooded.end.stream, end_read_cb)), 0);
+    run_until(loop, flooded.end.read_bytes == FLOOD);
+    ck_assert_uint_eq(test_stats(loop).buffers_lent, 0);
+    link_close(loop, &flooded);
+    link_close(loop, &other);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: buffers of data that has waited for the end of a pause can be kept, returned and released like any other.
+ * Method: after the pause the stream keeps all that had come, and pauses again; half is returned in another order, half
+ * goes to the peer by writes with release, which sees the bytes it has sent. */
+static void keeping_three_read_cb(struct loop_stream *stream, const struct loop_result *result)
+{
+    struct keeper *keeper = end_of(stream)->arg;
+
+    keeping_read_cb(stream, result);
+    if (keeper->count == 3)
+        ck_assert_int_eq(loop_stream_read_stop(stream), 0);
+}
+
+START_TEST(paused_data_is_kept_and_released)
+{
+    struct loop  *loop = test_loop_new(&small_group);
+    struct keeper keeper = {0};
+    struct link  *link = &keeper.link;
+    uint64_t      offset = SMALL_BUFFER;
+
+    flooded_open(loop, link, _i, 1, FLOOD);
+    link->end.arg = &keeper;
+    ck_assert_uint_eq(link->end.read_bytes, offset);
+    ck_assert_int_eq(CALL(loop_stream_read_start(&link->end.stream, keeping_three_read_cb)), 0);
+    run_until(loop, keeper.count == 3);
+    settle(loop);
+    for (uint32_t i = 0; i < 3; i++) {
+        size_t size = 0;
+        void  *data = loop_buffer_data(loop, keeper.kept[i], &size);
+
+        ck_assert_ptr_nonnull(data);
+        ck_assert_uint_ge(size, keeper.sizes[i]);
+        pattern_check(link->end.read_flow, offset, data, keeper.sizes[i]);
+        offset += keeper.sizes[i];
+        ck_assert_int_eq(loop_buffer_keep(loop, keeper.kept[i]), -EINVAL);
+    }
+    ck_assert_int_eq(CALL(loop_buffer_return(loop, keeper.kept[1])), 0);
+    ck_assert_int_eq(loop_buffer_return(loop, keeper.kept[1]), -EINVAL);
+    ck_assert_ptr_null(loop_buffer_data(loop, keeper.kept[1], NULL));
+    link->peer.read_flow = link->end.read_flow; /* its own bytes come back: the first of what was kept, then the last */
+    link->peer.read_bytes = SMALL_BUFFER;
+    must_write(&link->end, loop_buffer_data(loop, keeper.kept[0], NULL), keeper.sizes[0], NULL, NULL,
+               &(const struct loop_write_terms){.release = keeper.kept[0]});
+    pump_until(loop, (peer_drain(&link->peer, SIZE_MAX), link->peer.read_bytes == SMALL_BUFFER + keeper.sizes[0]));
+    settle(loop);
+    ck_assert_ptr_null(loop_buffer_data(loop, keeper.kept[0], NULL));
+    ck_assert_int_eq(loop_buffer_return(loop, keeper.kept[0]), -EINVAL);
+    link->peer.read_bytes = offset - keeper.sizes[2];
+    ck_assert_int_gt(loop_send(loop, loop_stream_fd(&link->end.stream), loop_buffer_data(loop, keeper.kept[2], NULL),
+                               keeper.sizes[2], 0, NULL, NULL, LOOP_TERMS(.release = keeper.kept[2])),
+                     0);
+    pump_until(loop, (peer_drain(&link->peer, SIZE_MAX), link->peer.read_bytes == offset));
+    settle(loop);
+    ck_assert_ptr_null(loop_buffer_data(loop, keeper.kept[2], NULL));
+    link->end.arg = NULL;
+    ck_assert_int_eq(CALL(loop_stream_read_start(&link->end.stream, end_read_cb)), 0);
+    run_until(loop, link->end.read_bytes == FLOOD);
+    ck_assert_uint_eq(test_stats(loop).buffers_lent, 0);
+    link_close(loop, link);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: closing, or destroying, with data that waits for the end of a pause gives all memory back. Method: a flooded,
+ * paused stream; _i 0: close, 1: destroy, 2: destroy while some of it is kept. The fixture counts. */
+START_TEST(paused_data_at_the_end)
+{
+    struct loop  *loop = test_loop_new(&small_group);
+    struct keeper keeper = {0};
+
+    flooded_open(loop, &keeper.link, NET_TCP4, 1, FLOOD);
+    if (_i == 2) {
+        keeper.link.end.arg = &keeper;
+        ck_assert_int_eq(CALL(loop_stream_read_start(&keeper.link.end.stream, keeping_three_read_cb)), 0);
+        run_until(loop, keeper.count == 3);
+        settle(loop);
+    }
+    if (_i == 0) {
+        link_close(loop, &keeper.link);
+        ck_assert_uint_eq(test_stats(loop).buffers_lent, 0);
+        test_loop_free(loop);
+    } else {
+        test_loop_drop(loop);
+        test_close(keeper.link.peer.fd);
+    }
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("net/stream_buffer");
@@ -582,5 +713,9 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, many_share_few, 0, kinds);
     tcase_add_loop_test(tcase, stopped_streams_leave_the_group, 0, kinds);
     tcase_add_test(tcase, destroy_with_kept_and_parked);
+    tcase = test_case(suite, "paused");
+    tcase_add_loop_test(tcase, paused_holds_no_buffers, 0, kinds);
+    tcase_add_loop_test(tcase, paused_data_is_kept_and_released, 0, kinds);
+    tcase_add_loop_test(tcase, paused_data_at_the_end, 0, 3);
     return suite;
 }

@@ -549,6 +549,39 @@ START_TEST(close_without_callback)
 }
 END_TEST
 
+/* Goal: what is closed while there is no memory is closed once there is. Method: 100 reading streams and an SQ of 8, an
+ * open chain, so that cancels have to be stored; allocations fail during the closes and for _i turns after; none may be
+ * needed from outside to go on. */
+START_TEST(close_without_memory)
+{
+    enum { COUNT = 100 };
+    const struct loop_options options = {.sq_entries = 8};
+    struct loop              *loop = test_loop_new(&options);
+    static struct link        links[COUNT];
+    uint32_t                  closed = 0;
+
+    for (uint32_t i = 0; i < COUNT; i++) {
+        link_open(loop, &links[i], NET_UNIX, i, NULL);
+        end_read_start(&links[i].end);
+    }
+    settle(loop);
+    ck_assert_int_eq(loop_chain_begin(loop, 1, 0), 0);
+    test_memory.fail_from = 1;
+    for (uint32_t i = 0; i < COUNT; i++)
+        end_close(&links[i].end);
+    ck_assert_int_eq(loop_chain_end(loop), 0);
+    test_turns(loop, (uint32_t)_i);
+    test_memory.fail_from = 0;
+    test_run(loop);
+    for (uint32_t i = 0; i < COUNT; i++)
+        closed += links[i].end.closes;
+    ck_assert_uint_eq(closed, COUNT);
+    for (uint32_t i = 0; i < COUNT; i++)
+        link_close(loop, &links[i]);
+    test_loop_free(loop);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("net/stream_close");
@@ -567,6 +600,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, reset, 0, kinds == NET_KINDS ? 4 : 2);
     tcase_add_loop_test(tcase, close_at_any_moment, 0, kinds);
     tcase_add_test(tcase, close_without_callback);
+    tcase_add_loop_test(tcase, close_without_memory, 0, 3);
     tcase = test_case(suite, "inside callbacks");
     tcase_add_loop_test(tcase, close_inside, 0, PLACES * kinds);
     tcase_add_loop_test(tcase, one_closes_all, 0, 2);
