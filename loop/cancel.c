@@ -11,8 +11,8 @@
 
 static const uint64_t retry_first_ns = 1000000, retry_last_ns = 64000000;
 
-/* The value of a cancel's user_data: which operation it is for, and whether it is the second attempt. */
-static const uint64_t value_again = UINT64_C(1) << 45;
+/* The value of a cancel's user_data: which operation it is for, and above that which attempt it is. */
+enum attempt { FIRST, AT_ONCE, LATER, ATTEMPT_SHIFT = 44 };
 
 static int send_cancel(struct loop *loop, uint64_t user_data, uint32_t flags, uint64_t value)
 {
@@ -33,24 +33,28 @@ static int send_cancel(struct loop *loop, uint64_t user_data, uint32_t flags, ui
     return 0;
 }
 
-/* Later, then. */
-static void owe(struct loop *loop, struct context *context)
+/* Later, then; and each time later than the time before. */
+static void owe(struct loop *loop, struct context *context, enum attempt missed)
 {
+    uint64_t delay_ns = retry_first_ns;
+
     context->flags |= CONTEXT_CANCEL_OWED;
     if (loop->cancel_retry.next != NULL || loop->destroying)
         return;
-    loop->cancel_delay_ns = loop->cancel_delay_ns == 0                  ? retry_first_ns
-                            : loop->cancel_delay_ns * 2 < retry_last_ns ? loop->cancel_delay_ns * 2
-                                                                        : retry_last_ns;
-    loop->cancel_retry.deadline_ns = ns_add(loop_time(loop), loop->cancel_delay_ns);
+    if (missed == LATER)
+        delay_ns = loop->cancel_delay_ns * 2 < retry_last_ns ? loop->cancel_delay_ns * 2 : retry_last_ns;
+    loop->cancel_delay_ns = delay_ns;
+    loop->cancel_retry.deadline_ns = ns_add(loop_time(loop), delay_ns);
     wheel_start(&loop->wheel, &loop->cancel_retry, WHEEL_CANCEL);
 }
 
-static void ask(struct loop *loop, struct context *context, uint64_t again)
+static void ask(struct loop *loop, struct context *context, enum attempt attempt)
 {
+    uint64_t value = user_data_to_value(context->id) | (uint64_t)attempt << ATTEMPT_SHIFT;
+
     context->flags &= (uint8_t)~CONTEXT_CANCEL_OWED;
-    if (send_cancel(loop, context->id, 0, user_data_to_value(context->id) | again) < 0)
-        owe(loop, context);
+    if (send_cancel(loop, context->id, 0, value) < 0)
+        owe(loop, context, attempt);
 }
 
 static bool can_be_found(const struct context *context)
@@ -63,30 +67,24 @@ void cancel_retry_due(struct loop *loop)
 {
     uint64_t        slot = 0;
     struct context *context;
-    bool            any = false;
 
-    while ((context = context_walk(&loop->pool, &slot)) != NULL) {
-        if ((context->flags & CONTEXT_CANCEL_OWED) == 0)
-            continue;
-        any = true;
-        if (can_be_found(context))
-            ask(loop, context, value_again);
-    }
-    if (!any)
-        loop->cancel_delay_ns = 0;
+    while ((context = context_walk(&loop->pool, &slot)) != NULL)
+        if ((context->flags & CONTEXT_CANCEL_OWED) != 0 && can_be_found(context))
+            ask(loop, context, LATER);
 }
 
 void cancel_completed(struct loop *loop, const struct completion *completion)
 {
     uint64_t        value = user_data_value(completion->user_data);
-    struct context *context = value == 0 ? NULL : context_find_value(&loop->pool, value & ~value_again);
+    enum attempt    missed = (enum attempt)(value >> ATTEMPT_SHIFT);
+    struct context *context = value == 0 ? NULL : context_find_value(&loop->pool, user_data_to_value(value));
 
     if (context == NULL || (context->flags & CONTEXT_CANCELED) == 0 || !can_be_found(context) || loop->destroying)
         return;
-    if (completion->res == -ENOENT && (value & value_again) == 0)
-        ask(loop, context, value_again);
+    if (completion->res == -ENOENT && missed == FIRST)
+        ask(loop, context, AT_ONCE);
     else
-        owe(loop, context);
+        owe(loop, context, missed);
 }
 
 void cancel_context(struct loop *loop, struct context *context)
@@ -97,7 +95,7 @@ void cancel_context(struct loop *loop, struct context *context)
     case CONTEXT_ACTIVE:
     case CONTEXT_PROBING:
         context->flags |= CONTEXT_CANCELED;
-        ask(loop, context, 0);
+        ask(loop, context, FIRST);
         return;
     case CONTEXT_RESTING: /* inside its callback; it will not be armed again */
         context->flags |= CONTEXT_CANCELED;
@@ -136,7 +134,7 @@ void cancel_link_begun(struct loop *loop, uint64_t id)
         return;
     context->flags &= (uint8_t)~CONTEXT_WAITING;
     if (can_be_found(context) && (context->flags & CONTEXT_CANCELED) != 0)
-        ask(loop, context, 0);
+        ask(loop, context, FIRST);
 }
 
 void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node)
@@ -156,7 +154,8 @@ void linked_timeout_completed(struct loop *loop, const struct completion *comple
 {
     struct context *context = context_find_value(&loop->pool, user_data_value(completion->user_data));
 
-    if (completion->res != -ETIME || context == NULL || (context->flags & CONTEXT_LINKED) == 0)
+    if (completion->res != -ETIME || context == NULL || (context->flags & CONTEXT_LINKED) == 0 ||
+        (context->flags & CONTEXT_CANCELED) != 0)
         return;
     context->flags |= CONTEXT_EXPIRED;
     loop->stats.deadlines_passed++;

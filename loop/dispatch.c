@@ -163,6 +163,7 @@ static inline void complete_direct(struct loop *loop, const struct completion *c
         return;
     }
     if (unlikely(completion->flags != 0)) {
+        result.cqe_flags = completion->flags;
         take_flags(completion, &result);
         if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
             buffer_received(loop, handler->group, completion, &result);

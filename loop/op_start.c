@@ -70,7 +70,8 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     struct io_uring_sqe *sqe;
 
     if (!op_cb_is_handler(loop, request->cb, request->arg) || request->terms != &terms_default ||
-        request->prepare != NULL || loop->chain_open)
+        request->prepare != NULL || loop->chain_open ||
+        (request->kind == CONTEXT_RAW && (request->sqe.flags & IOSQE_BUFFER_SELECT) != 0))
         return -EINVAL;
     request->sqe.user_data = user_data_direct(request->sqe.opcode, handler, value);
     if ((request->sqe.flags & IOSQE_BUFFER_SELECT) != 0) {

@@ -74,12 +74,11 @@ static inline uint64_t user_data_value(uint64_t user_data)
     return user_data >> UD_VALUE_SHIFT;
 }
 
-/* What fits of an operation's user_data into the value of a direct one about it: mode, slot and 14 bits of generation;
- * one bit of it stays free.
- */
+/* What fits of an operation's user_data into the value of a direct one about it: mode, slot and 13 bits of generation;
+ * two bits of the value stay free. */
 static inline uint64_t user_data_to_value(uint64_t user_data)
 {
-    return user_data & (LOOP_VALUE_MAX >> 1);
+    return user_data & (LOOP_VALUE_MAX >> 2);
 }
 
 #endif

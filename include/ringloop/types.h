@@ -70,7 +70,7 @@ struct loop_result {
     void       *extra;     /* the operation's own copy of loop_terms.data, lent; NULL without */
     uint64_t    value;     /* direct mode: the value that the starting call was given; else 0 */
     loop_buffer buffer;    /* with LOOP_BUFFER: the buffer that holds data; goes back by itself afterwards */
-    uint32_t    cqe_flags; /* loop_raw() only: the flags of the CQE as the kernel gave them */
+    uint32_t    cqe_flags; /* loop_raw(): the flags of the CQE as the kernel gave them */
 };
 
 /* Called on the loop's thread, from inside loop_run() (or loop_destroy()), never from inside a call that

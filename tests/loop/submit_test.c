@@ -351,7 +351,7 @@ START_TEST(min_wait_until_a_timer)
 }
 END_TEST
 
-/* Goal: a short minimum wait does not make an idle loop turn. Method: 50 us of it, a silent recv, and 200 ms until
+/* Goal: a short minimum wait does not make an idle loop turn. Method: 50 us of it, a silent recv, and 20 ms until
  * something happens: a timer (_i = 0) or a post; counts turns. */
 START_TEST(min_wait_idle)
 {

@@ -856,6 +856,38 @@ START_TEST(cancel_then_deadline)
 }
 END_TEST
 
+/* Goal: a cancel that misses is asked for again soon, whatever was cancelled before it. Method: operations one after
+ * the other; each cancel misses once, the retry hits; the time to the retry must not grow from one to the next. */
+START_TEST(retries_start_anew)
+{
+    script.manual = true;
+    for (int i = 0; i < 8; i++) {
+        struct test_log log = {0};
+        uint64_t        begin;
+        loop_id         id = start_recv(&log, NULL);
+
+        test_turns(loop, 1);
+        ck_assert_int_eq(loop_cancel(loop, id), 0);
+        test_turns(loop, 1);
+        script_complete(script_find(IORING_OP_ASYNC_CANCEL, 0), -EALREADY, 0);
+        test_turns(loop, 1);
+        begin = script.now_ns;
+        while (script_count(IORING_OP_ASYNC_CANCEL) == 0) {
+            script.now_ns += LOOP_MILLISECOND / 2;
+            test_turns(loop, 2);
+        }
+        ck_assert_uint_le(script.now_ns - begin, 3 * LOOP_MILLISECOND);
+        script_complete(script_find(IORING_OP_ASYNC_CANCEL, 0), 0, 0);
+        script_complete(recv_sqe(0), -ECANCELED, 0);
+        test_turns(loop, 1);
+        test_log_is(&log, -ECANCELED);
+        script.now_ns += LOOP_SECOND; /* and long after */
+        test_turns(loop, 2);
+    }
+    script.manual = false;
+}
+END_TEST
+
 /* Goal: a linked timeout is the SQE behind its operation, and all orders of their completions give one callback.
  * Method: look at the SQEs; the kernel's orders, the reverse, and a completion that never comes. */
 START_TEST(linked_timeout)
@@ -1186,6 +1218,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tcase, loop_setup, loop_teardown);
     tcase_add_test(tcase, deadline_ends);
     tcase_add_test(tcase, cancel_then_deadline);
+    tcase_add_test(tcase, retries_start_anew);
     tcase_add_test(tcase, linked_timeout);
     tcase_add_test(tcase, chain_flags);
 
