@@ -169,6 +169,8 @@ loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, 
                        cb, arg, terms);
 }
 
+enum { CONTROL_BYTES_MAX = 1 << 20 }; /* far more than the kernel takes (net.core.optmem_max) */
+
 /* Copies header, name, control and iovec array: into the context where they fit, else into one block beside it. */
 static int prepare_message(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
                            const void *source)
@@ -218,7 +220,8 @@ loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int fl
     if (fd < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
     if (msg == NULL || msg->msg_iovlen > IOV_MAX || (msg->msg_iov == NULL && msg->msg_iovlen > 0) ||
-        (msg->msg_name != NULL && msg->msg_namelen > CONTEXT_NAME_BYTES))
+        (msg->msg_name != NULL && msg->msg_namelen > CONTEXT_NAME_BYTES) ||
+        (msg->msg_control != NULL && msg->msg_controllen > CONTROL_BYTES_MAX))
         return op_refuse(loop, __func__, terms, -EINVAL);
     op_set_fd(&request, fd);
     return op_start_request(loop, &request);

@@ -58,7 +58,6 @@ enum loop_result_flags {
     LOOP_TIMED_OUT = 1u << 1,     /* its deadline passed; res is -ETIMEDOUT, or what was done until then */
     LOOP_BUFFER = 1u << 2,        /* data and buffer describe a lent buffer */
     LOOP_SOCK_NONEMPTY = 1u << 3, /* the socket had more to read, or to accept, after this (kernel hint) */
-    LOOP_RELEASED = 1u << 4,      /* zero-copy: the kernel has let go of the memory */
 };
 
 /* What one callback is told. Valid inside the callback only. */

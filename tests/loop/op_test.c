@@ -540,6 +540,7 @@ START_TEST(bad_values)
     struct sockaddr_in  address = test_localhost(0);
     struct sockaddr    *any = (struct sockaddr *)&address;
     static struct iovec iov[1025];
+    const struct msghdr too_much = {.msg_control = &address, .msg_controllen = SIZE_MAX};
     const struct msghdr too_many = {.msg_iov = iov, .msg_iovlen = TEST_COUNT(iov)};
     struct io_uring_sqe sqe;
 
@@ -553,6 +554,7 @@ START_TEST(bad_values)
                      -EINVAL);
     ck_assert_int_eq(loop_sendmsg(loop, pair[0], NULL, 0, no_callback, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_sendmsg(loop, pair[0], &too_many, 0, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_sendmsg(loop, pair[0], &too_much, 0, no_callback, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_recv_multishot(loop, pair[0], 77, 0, no_callback, NULL, NULL), -EINVAL); /* no such group */
     ck_assert_int_eq(loop_raw(loop, NULL, no_callback, NULL, NULL), -EINVAL);
     memset(&sqe, 0, sizeof(sqe));
