@@ -46,7 +46,8 @@ static enum op op_parse(const char *text)
 
 static struct bench bench_parse(int argc, char **argv, const struct timers_library *library)
 {
-    struct bench bench = {.library = library, .op = OP_INSERT_CANCEL, .count = 100000, .min_ns = (uint64_t)50 * NS_PER_MS};
+    struct bench bench = {
+        .library = library, .op = OP_INSERT_CANCEL, .count = 100000, .min_ns = (uint64_t)50 * NS_PER_MS};
 
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)

@@ -25,8 +25,8 @@ int main(void)
 
     if (strcmp(loop_version(), LOOP_VERSION_STRING) != 0 || loop_create(&loop, NULL) < 0)
         return 1;
-    if (loop_nop(loop, on_nop, NULL, NULL) < 0 ||
-        loop_timer_start(loop, &timer, LOOP_MILLISECOND, 0, on_timer) < 0 || loop_run(loop, LOOP_RUN_DEFAULT) != 0)
+    if (loop_nop(loop, on_nop, NULL, NULL) < 0 || loop_timer_start(loop, &timer, LOOP_MILLISECOND, 0, on_timer) < 0 ||
+        loop_run(loop, LOOP_RUN_DEFAULT) != 0)
         return 1;
     return loop_destroy(loop) < 0 || called != 2;
 }
