@@ -203,14 +203,15 @@ static bool gathers(const struct loop *loop)
 /* Submits, and waits for at most timeout_ns for something to happen. */
 static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
 {
-    struct ring_wait wait = {.timeout_ns = timeout_ns, .min_wait_ns = loop->policy.min_wait_ns};
+    struct ring_wait wait = {.min_wait_ns = loop->policy.min_wait_ns};
     uint64_t         before_ns = loop->now_ns;
 
     if (!loop->wake_armed)
         wake_arm(loop);
-    if (!loop->wake_armed &&
-        timeout_ns > retry_ns) /* no memory for that just now: other threads must not wait longer */
-        timeout_ns = wait.timeout_ns = retry_ns;
+    /* Without memory to arm the wake, other threads must not wait longer than that either. */
+    if ((!loop->wake_armed || !task_list_empty(&loop->retries)) && timeout_ns > retry_ns)
+        timeout_ns = retry_ns;
+    wait.timeout_ns = timeout_ns;
     __atomic_store_n(&loop->sleeping, 1, __ATOMIC_SEQ_CST);
     if (__atomic_exchange_n(&loop->woken, 0, __ATOMIC_SEQ_CST) != 0) {
         loop->happened = true;
@@ -221,6 +222,7 @@ static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
     if (wait.count > 0 || kernel_wanted(loop))
         (void)submit_and_wait(loop, &wait);
     __atomic_store_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST);
+    task_list_move(&loop->retries, &loop->tasks);
     loop->now_ns = sys_clock_ns();
     if (wait.count > 0 && ring_ready(&loop->ring) == 0 && loop->now_ns - before_ns < timeout_ns)
         loop->stats.waits_early++;
@@ -256,11 +258,8 @@ static void turn(struct loop *loop, uint64_t limit_ns, bool once)
         loop->happened = true;
         limit_ns = 0;
     }
-    if (!task_list_empty(&loop->retries) && limit_ns > retry_ns)
-        limit_ns = retry_ns;
     wait_for_work(loop, timeout_until_timer(loop, limit_ns));
     dispatch_completions(loop);
-    task_list_move(&loop->retries, &loop->tasks);
     post_run(loop);
     timer_run_due(loop);
 }
@@ -319,11 +318,8 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
         return r;
     loop->running = true;
     tasks_run(loop);
-    if (!task_list_empty(&loop->retries) && timeout_ns > retry_ns)
-        timeout_ns = retry_ns;
     wait_for_work(loop, timeout_ns);
     count = dispatch_completions(loop);
-    task_list_move(&loop->retries, &loop->tasks);
     post_run(loop);
     leave_nothing_behind(loop);
     __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
@@ -357,7 +353,6 @@ static void drain(struct loop *loop)
         tasks_run(loop);
         __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
         wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
-        task_list_move(&loop->retries, &loop->tasks);
         dispatch_completions(loop);
         if (loop->now_ns < look_ns)
             continue;

@@ -267,8 +267,8 @@ void wake_if_asleep(struct loop *loop);
 /* object.c: what loop_destroy() closes, and what keeps the loop alive */
 void object_open(struct loop *loop, struct loop_object *object, const struct loop_object_class *object_class, bool ref);
 void object_gone(struct loop_object *object, bool ref);
-/* From now on it keeps the loop alive, until it is gone. Returns its ref as it is then. */
-void object_ref(struct loop_object *object, bool *ref);
+/* From now on it keeps the loop alive: its ref is true when it is gone. */
+void object_hold(struct loop_object *object);
 void objects_close_all(struct loop *loop);
 /* Tasks that wait until a descriptor may be free again. */
 void starved_add(struct loop *loop, struct loop_task *task);

@@ -18,11 +18,9 @@ void object_gone(struct loop_object *object, bool ref)
         object->loop->objects_ref--;
 }
 
-void object_ref(struct loop_object *object, bool *ref)
+void object_hold(struct loop_object *object)
 {
-    if (!*ref)
-        object->loop->objects_ref++;
-    *ref = true;
+    object->loop->objects_ref++;
 }
 
 void objects_close_all(struct loop *loop)

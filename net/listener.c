@@ -257,7 +257,9 @@ void loop_listener_close(struct loop_listener *listener, loop_listener_close_cb 
     listener->priv.state = LISTENER_CLOSING;
     if (on_close != NULL)
         listener->priv.on_close = on_close;
-    object_ref(&listener->priv.object, &listener->priv.ref);
+    if (!listener->priv.ref)
+        object_hold(&listener->priv.object);
+    listener->priv.ref = true;
     if (listener->priv.accept_id != 0)
         (void)loop_cancel(loop, listener->priv.accept_id);
     else

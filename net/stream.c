@@ -188,9 +188,7 @@ void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_clos
     if (on_close != NULL)
         stream->priv.on_close = on_close;
     if (stream_is(stream, STREAM_UNREF)) {
-        bool ref = false;
-
-        object_ref(&stream->priv.object, &ref);
+        object_hold(&stream->priv.object);
         stream_unset(stream, STREAM_UNREF);
     }
     if (task_list_linked(&stream->priv.task)) /* perhaps among those that wait for room */
