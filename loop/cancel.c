@@ -52,7 +52,7 @@ static void ask(struct loop *loop, struct context *context, enum attempt attempt
 {
     uint64_t value = user_data_to_value(context->id) | (uint64_t)attempt << ATTEMPT_SHIFT;
 
-    context->flags &= (uint8_t)~CONTEXT_CANCEL_OWED;
+    context->flags &= (uint16_t)~CONTEXT_CANCEL_OWED;
     if (send_cancel(loop, context->id, 0, value) < 0)
         owe(loop, context, attempt);
 }
@@ -105,6 +105,11 @@ void cancel_context(struct loop *loop, struct context *context)
         buffer_unpark(loop, context);
         dispatch_settle(loop, context, -ECANCELED, 0);
         return;
+    case CONTEXT_PAUSED:
+        context->flags |= CONTEXT_CANCELED;
+        dispatch_settle(loop, context, -ECANCELED, 0);
+        return;
+    case CONTEXT_HELD: /* for the barrier to see when its turn comes */ context->flags |= CONTEXT_CANCELED; return;
     case CONTEXT_SETTLED: return;
     case CONTEXT_FREE: break;
     }
@@ -132,7 +137,7 @@ void cancel_link_begun(struct loop *loop, uint64_t id)
 
     if (context == NULL)
         return;
-    context->flags &= (uint8_t)~CONTEXT_WAITING;
+    context->flags &= (uint16_t)~CONTEXT_WAITING;
     if (can_be_found(context) && (context->flags & CONTEXT_CANCELED) != 0)
         ask(loop, context, FIRST);
 }
@@ -141,7 +146,7 @@ void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node)
 {
     struct context *context = container_of(node, struct context, deadline);
 
-    context->flags &= (uint8_t)~CONTEXT_DEADLINE;
+    context->flags &= (uint16_t)~CONTEXT_DEADLINE;
     if ((context->flags & CONTEXT_CANCELED) != 0)
         return; /* that was first */
     context->flags |= CONTEXT_EXPIRED;

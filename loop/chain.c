@@ -51,13 +51,12 @@ static void drop(struct loop *loop)
 
         if (context == NULL)
             continue;
-        if (context->release != 0)
-            buffer_hand_back(loop, context->release);
-        context->release = 0;
+        if (context_is_extended(context) && context_extended(context)->release != 0)
+            buffer_hand_back(loop, context_extended(context)->release);
         context_retire(context);
         context_free(loop, context);
         loop->ops_room++;
-        loop->ops_started--;
+        loop->ops_by_opcode[context->opcode]--;
     }
 }
 

@@ -111,8 +111,12 @@ void context_free(struct loop *loop, struct context *context)
     struct context_slabs *slabs = slabs_of(&loop->pool, user_data_mode(context->id));
 
     if (context_is_extended(context)) {
-        memory_free(loop, context_extended(context)->heap);
-        context_extended(context)->heap = NULL;
+        struct context_extended *extended = context_extended(context);
+
+        memory_free(loop, extended->heap);
+        extended->heap = NULL;
+        extended->release = 0;
+        extended->message = false;
     }
     context->arg = slabs->free;
     slabs->free = context;

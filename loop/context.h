@@ -10,14 +10,24 @@
 #include "loop/user_data.h"
 #include "loop/wheel.h"
 
+#include <linux/openat2.h>
 #include <liburing.h>
 #include <ringloop/types.h>
 
+/* How completions of it are treated. */
 enum context_kind {
     CONTEXT_ONE_SHOT,
-    CONTEXT_RAW, /* may complete often; ends when the kernel says so */
+    CONTEXT_LENDING,   /* one-shot, into a buffer that the kernel picks from a group */
+    CONTEXT_RAW,       /* may complete often; ends when the kernel says so */
+    CONTEXT_ZERO_COPY, /* two completions: the result, then the notification that the memory is free */
+    /* From here on multishots: armed again as long as nothing is wrong. */
     CONTEXT_ACCEPT,
     CONTEXT_RECV,
+    CONTEXT_RECVMSG,
+    CONTEXT_READ,
+    CONTEXT_POLL,
+    CONTEXT_POLL_LEVEL, /* one-shots in a row, in place of the level-triggered poll that the kernel lacks */
+    CONTEXT_TIMEOUT,
 };
 
 enum context_state {
@@ -26,6 +36,8 @@ enum context_state {
     CONTEXT_RESTING, /* a multishot that the kernel has ended, about to be armed again */
     CONTEXT_PROBING, /* a receive without a buffer: the kernel looks whether data, an end or an error stands next */
     CONTEXT_PARKED,  /* a receive with data but without a buffer to put it in */
+    CONTEXT_PAUSED,  /* a multishot that the user lets rest */
+    CONTEXT_HELD,    /* waits behind a barrier; its SQE is saved */
     CONTEXT_SETTLED, /* its result is known, its callback still to come */
 };
 
@@ -36,8 +48,14 @@ enum context_flags {
     CONTEXT_CANCELED = 1u << 3, /* its end has been asked for */
     CONTEXT_BACKGROUND = 1u << 4,
     CONTEXT_CHAINED = 1u << 5,
-    CONTEXT_WAITING = 1u << 6,     /* a link of a chain, behind another that has not ended */
-    CONTEXT_CANCEL_OWED = 1u << 7, /* the kernel is to be asked again */
+    CONTEXT_WAITING = 1u << 6,       /* a link of a chain, behind another that has not ended */
+    CONTEXT_CANCEL_OWED = 1u << 7,   /* the kernel is to be asked again */
+    CONTEXT_PAUSING = 1u << 8,       /* its end was asked for in order to let it rest */
+    CONTEXT_FIXED_RESULT = 1u << 9,  /* extended: its result is a slot of the registered files */
+    CONTEXT_OBJECT = 1u << 10,       /* belongs to an object, whose business it is to cancel it */
+    CONTEXT_BARRED = 1u << 11,       /* a barrier waits for its end */
+    CONTEXT_RESULT_SEEN = 1u << 12,  /* zero-copy: the result has been told */
+    CONTEXT_RELEASE_SEEN = 1u << 13, /* zero-copy: the notification has come */
 };
 
 struct context_link {
@@ -48,8 +66,9 @@ LIST_DEFINE(context, struct context_link)
 /* What arms a multishot again, where no SQE is saved, and where it stands while it waits for a buffer. */
 struct context_arm {
     struct context_link link;
-    int32_t             fd;
-    uint32_t            op_flags; /* MSG_* or SOCK_* */
+    uint32_t            op_flags; /* MSG_*, SOCK_* or poll events */
+    uint32_t            len;
+    uint16_t            ioprio;
     uint16_t            group;
     uint8_t             sqe_flags;
     bool                in_extended; /* which of its two places this is */
@@ -65,11 +84,11 @@ struct context {
     uint64_t id; /* user_data of the present, or next, operation */
     union {
         struct {
-            uint8_t     state;
-            uint8_t     kind;
-            uint8_t     flags;
-            uint8_t     opcode;
-            loop_buffer release; /* to be given back afterwards; 0 in a free context */
+            uint8_t  state : 4; /* enum context_state */
+            uint8_t  kind  : 4; /* enum context_kind */
+            uint8_t  opcode;
+            uint16_t flags; /* enum context_flags */
+            int32_t  fd;    /* as in its SQE: without LOOP_FIXED_FLAG */
         };
         uint64_t brief; /* all of them at once */
     };
@@ -87,21 +106,23 @@ enum { CONTEXT_NAME_BYTES = 128, CONTEXT_IOV_INLINE = 4 };
 
 struct context_extended {
     struct context           base;
-    struct io_uring_sqe      sqe; /* saved: to arm a multishot again */
+    struct io_uring_sqe      sqe; /* saved: to arm a multishot again, to start what was held */
     struct __kernel_timespec timespec;
-    void                    *heap; /* freed with the context */
-    uint32_t                 extra_size;
-    struct context_arm       arm; /* base.deadline may be in use */
+    void                    *heap;    /* freed with the context */
+    loop_buffer              release; /* to be given back afterwards; 0: none */
+    uint16_t                 extra_size;
+    bool                     message; /* msg is a result */
+    struct context_arm       arm;     /* base.deadline may be in use */
     _Alignas(16) uint8_t extra[LOOP_EXTRA_BYTES_MAX];
     union {
         struct sockaddr_storage address;
+        struct open_how         open_how;
         struct {
             struct msghdr msg;
             struct iovec  iov[CONTEXT_IOV_INLINE];
         };
     };
 };
-
 _Static_assert(sizeof(struct context) == 64, "one cache line");
 _Static_assert(sizeof(struct context_extended) % 64 == 0, "whole cache lines");
 _Static_assert(sizeof(struct sockaddr_storage) == CONTEXT_NAME_BYTES, "any address fits");
@@ -157,13 +178,24 @@ static inline struct context_extended *context_extended(struct context *context)
     return container_of(context, struct context_extended, base);
 }
 
-/* One-shot, in flight, without flags and without a buffer: nothing to see to but its callback. */
-static const uint64_t context_brief_simple = CONTEXT_ACTIVE | CONTEXT_ONE_SHOT << 8;
-static const uint64_t context_brief_opcode = UINT64_C(0xff) << 24;
+/* One-shot, in flight, without flags: nothing to see to but its callback. Opcode, descriptor and whether it belongs to
+ * an object do not matter. */
+static const uint64_t context_brief_simple = CONTEXT_ACTIVE | CONTEXT_ONE_SHOT << 4;
+static const uint32_t context_brief_looked_at = ~(UINT32_C(0xff) << 8 | (uint32_t)CONTEXT_OBJECT << 16);
+
+static inline uint64_t context_brief_of(uint8_t opcode, int32_t fd)
+{
+    return context_brief_simple | (uint64_t)opcode << 8 | (uint64_t)(uint32_t)fd << 32;
+}
 
 static inline bool context_is_simple(const struct context *context)
 {
-    return (context->brief & ~context_brief_opcode) == context_brief_simple;
+    return ((uint32_t)context->brief & context_brief_looked_at) == context_brief_simple;
+}
+
+static inline bool context_is_multishot(const struct context *context)
+{
+    return context->kind >= CONTEXT_ACCEPT;
 }
 
 static inline struct context_arm *context_arm(struct context *context)

@@ -40,29 +40,35 @@ static void judge(const struct context *context, struct loop_result *result)
     }
 }
 
-static void set_extra(struct context *context, struct loop_result *result)
+/* What an extended context has to say beyond the CQE. */
+static void add_extended(struct context_extended *extended, struct loop_result *result)
 {
-    if (context_is_extended(context) && context_extended(context)->extra_size > 0)
-        result->extra = context_extended(context)->extra;
+    if (extended->extra_size > 0)
+        result->extra = extended->extra;
+    if (extended->message)
+        result->message = &extended->msg;
+    if ((extended->base.flags & CONTEXT_FIXED_RESULT) != 0 && result->res >= 0)
+        result->res = LOOP_FIXED(
+            extended->sqe.file_index == IORING_FILE_INDEX_ALLOC ? result->res : (int)extended->sqe.file_index - 1);
 }
 
 void op_finish(struct loop *loop, struct context *context, struct loop_result *result)
 {
     loop_cb    *cb = context->cb;
     void       *arg = context->arg;
-    loop_buffer release = context->release;
     bool        extended = context_is_extended(context);
+    loop_buffer release = extended ? context_extended(context)->release : 0;
 
     result->id = (loop_id)context->id;
     judge(context, result);
-    set_extra(context, result);
+    if (extended)
+        add_extended(context_extended(context), result);
     if ((context->flags & CONTEXT_DEADLINE) != 0)
         wheel_cancel(&loop->wheel, &context->deadline);
     if ((context->flags & CONTEXT_BACKGROUND) != 0)
         loop->background--;
     if ((context->flags & CONTEXT_CHAINED) != 0 && context->chain_next != 0)
         cancel_link_begun(loop, context->chain_next);
-    context->release = 0;
     context_retire(context);
     loop->ops_room++;
     if (!extended)
@@ -79,7 +85,8 @@ void op_more(struct loop *loop, struct context *context, struct loop_result *res
     result->id = (loop_id)context->id;
     result->res = plain_errno(result->res);
     result->flags |= LOOP_MORE;
-    set_extra(context, result);
+    if (context_is_extended(context))
+        add_extended(context_extended(context), result);
     call_back(loop, context->cb, result, context->arg);
 }
 
@@ -96,7 +103,7 @@ void dispatch_settle(struct loop *loop, struct context *context, int32_t res, ui
 {
     if ((context->flags & CONTEXT_DEADLINE) != 0) {
         wheel_cancel(&loop->wheel, &context->deadline);
-        context->flags &= (uint8_t)~CONTEXT_DEADLINE;
+        context->flags &= (uint16_t)~CONTEXT_DEADLINE;
     }
     context->state = CONTEXT_SETTLED;
     context->settled = (struct context_settled){.task.run = run_settled, .res = res, .flags = flags};
@@ -129,6 +136,8 @@ static void complete_one_shot(struct loop *loop, struct context *context, const 
     struct loop_result result = {.res = completion->res};
 
     take_flags(completion, &result);
+    if (context->kind == CONTEXT_LENDING && (completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
+        buffer_received(loop, context_arm(context)->group, completion, &result);
     if (context->kind == CONTEXT_RAW)
         result.cqe_flags = completion->flags;
     if ((completion->flags & IORING_CQE_F_MORE) != 0)
@@ -192,10 +201,10 @@ static void complete_other(struct loop *loop, const struct completion *completio
         context = context_find(&loop->pool, completion->user_data);
         if (context == NULL || !waits_for_completion(context))
             loop->stats.cqes_stale++;
-        else if (context->kind == CONTEXT_ONE_SHOT || context->kind == CONTEXT_RAW)
-            complete_one_shot(loop, context, completion);
-        else
+        else if (context_is_multishot(context))
             multishot_complete(loop, context, completion);
+        else
+            complete_one_shot(loop, context, completion);
         return;
     case UD_DIRECT: return; /* taken care of */
     case UD_FOREIGN:

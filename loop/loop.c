@@ -409,9 +409,10 @@ const struct loop_features *loop_features_get(const struct loop *loop)
 void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
 {
     *ret_stats = loop->stats;
-    ret_stats->ops_started = loop->ops_started;
+    for (unsigned i = 0; i < OPCODES_MAX; i++)
+        ret_stats->ops_started += loop->ops_by_opcode[i];
     ret_stats->ops_in_flight = loop_ops_in_flight(loop);
-    ret_stats->ops_finished = loop->ops_started - ret_stats->ops_in_flight;
+    ret_stats->ops_finished = ret_stats->ops_started - ret_stats->ops_in_flight;
     ret_stats->buffers_lent = loop->buffers_out;
     ret_stats->posts = __atomic_load_n(&loop->posts.count, __ATOMIC_RELAXED);
     ret_stats->posts_full = __atomic_load_n(&loop->posts.full, __ATOMIC_RELAXED);

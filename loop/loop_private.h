@@ -48,7 +48,7 @@ struct post_queue {
 
 struct buffer_group;
 struct block;
-enum { BUFFER_GROUPS_MAX = 16, BUFFER_COPIES = BUFFER_GROUPS_MAX, DISPATCH_BATCH = 256 };
+enum { BUFFER_GROUPS_MAX = 16, BUFFER_COPIES = BUFFER_GROUPS_MAX, DISPATCH_BATCH = 256, OPCODES_MAX = 128 };
 
 /* An object that the loop closes when it is destroyed. */
 struct loop_object_class {
@@ -61,9 +61,9 @@ struct loop {
     const void         *owner;    /* an address that only the owning thread has; NULL before the first run */
     uint32_t            sqe_room; /* SQEs until the SQ must be submitted, or 0: take the long way */
     uint32_t            ops_room; /* operations that may still be started */
-    uint64_t            ops_started;
     struct context_pool pool;
     struct ring         ring;
+    uint64_t            ops_by_opcode[OPCODES_MAX]; /* started */
 
     /* Submitting. */
     struct loop_submit_policy policy;
@@ -202,6 +202,16 @@ unsigned dispatch_completions(struct loop *loop);
 void     dispatch_settle(struct loop *loop, struct context *context, int32_t res, uint32_t flags);
 void     op_finish(struct loop *loop, struct context *context, struct loop_result *result);
 void     op_more(struct loop *loop, struct context *context, struct loop_result *result);
+
+/* The operation belongs to an object, which alone cancels it: what cancels many passes it by. Returns id. */
+static inline loop_id op_of_object(struct loop *loop, loop_id id)
+{
+    struct context *context = id < 0 ? NULL : context_find(&loop->pool, (uint64_t)id);
+
+    if (context != NULL)
+        context->flags |= CONTEXT_OBJECT;
+    return id;
+}
 
 /* cancel.c */
 void cancel_context(struct loop *loop, struct context *context);

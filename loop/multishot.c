@@ -19,9 +19,10 @@ static struct io_uring_sqe armed_sqe(struct context *context)
         return context_extended(context)->sqe;
     return (struct io_uring_sqe){
         .opcode = context->opcode,
-        .fd = arm->fd,
+        .fd = context->fd,
         .flags = arm->sqe_flags,
-        .ioprio = context->kind == CONTEXT_ACCEPT ? IORING_ACCEPT_MULTISHOT : IORING_RECV_MULTISHOT,
+        .ioprio = arm->ioprio,
+        .len = arm->len,
         .msg_flags = arm->op_flags,
         .buf_group = arm->group,
         .user_data = context->id,
@@ -38,7 +39,7 @@ static void place(struct loop *loop, struct context *context, const struct io_ur
         return;
     }
     *sqe = *model;
-    context->state = (uint8_t)state;
+    context->state = state & 15;
     submit_sqe_done(loop);
 }
 
@@ -57,7 +58,7 @@ static void probe(struct loop *loop, struct context *context)
     const struct context_arm *arm = context_arm(context);
     struct io_uring_sqe       sqe = {
               .opcode = IORING_OP_RECV,
-              .fd = arm->fd,
+              .fd = context->fd,
               .flags = (uint8_t)(arm->sqe_flags & IOSQE_FIXED_FILE),
               .addr = (uint64_t)(uintptr_t)loop->scratch,
               .len = 1,

@@ -24,7 +24,7 @@ loop_id loop_raw(struct loop *loop, const struct io_uring_sqe *sqe, loop_cb *cb,
     /* Without a CQE it would never end. */
     if ((sqe->flags & (never | IOSQE_CQE_SKIP_SUCCESS)) != 0 || takes_our_buffers(sqe))
         return op_refuse(loop, __func__, terms, -EINVAL);
-    return op_start_request(loop, &request);
+    return op_start_request(loop, __func__, &request);
 }
 
 void loop_foreign_set(struct loop *loop, loop_foreign_cb *cb, void *arg)

@@ -62,7 +62,7 @@ static loop_id start_with_address(struct loop *loop, uint8_t opcode, int fd, con
         return op_refuse(loop, __func__, terms, -EINVAL);
     request.sqe.addr2 = addrlen; /* both opcodes take it in the same place */
     op_set_fd(&request, fd);
-    return op_start_request(loop, &request);
+    return op_start_request(loop, __func__, &request);
 }
 
 loop_id loop_connect(struct loop *loop, int fd, const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb, void *arg,
@@ -224,7 +224,7 @@ loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int fl
         (msg->msg_control != NULL && msg->msg_controllen > CONTROL_BYTES_MAX))
         return op_refuse(loop, __func__, terms, -EINVAL);
     op_set_fd(&request, fd);
-    return op_start_request(loop, &request);
+    return op_start_request(loop, __func__, &request);
 }
 
 loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb, void *arg,
@@ -246,7 +246,7 @@ loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb,
     if ((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
     op_set_fd(&request, fd);
-    return op_start_request(loop, &request);
+    return op_start_request(loop, __func__, &request);
 }
 
 loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags, loop_cb *cb, void *arg,
@@ -268,5 +268,5 @@ loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags
     if (fd < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
     op_set_fd(&request, fd);
-    return op_start_request(loop, &request);
+    return op_start_request(loop, __func__, &request);
 }

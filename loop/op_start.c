@@ -4,15 +4,21 @@
 #include <string.h>
 
 enum {
-    TERMS_FLAGS_ALL =
-        LOOP_LINKED_TIMEOUT | LOOP_BACKGROUND | LOOP_EXTENDED | LOOP_POLL_FIRST | LOOP_ASYNC | LOOP_UNCHAINED
+    TERMS_FLAGS_ALL = LOOP_LINKED_TIMEOUT | LOOP_BACKGROUND | LOOP_EXTENDED | LOOP_POLL_FIRST | LOOP_ASYNC |
+                      LOOP_UNCHAINED | LOOP_LEND
 };
 
 static const struct loop_terms terms_default;
 
 static bool is_multishot(const struct op_request *request)
 {
-    return request->kind == CONTEXT_ACCEPT || request->kind == CONTEXT_RECV;
+    return request->kind >= CONTEXT_ACCEPT;
+}
+
+/* Whether the completion has to know things that one union shares with the deadline. */
+static bool needs_arm(const struct op_request *request)
+{
+    return is_multishot(request) || request->kind == CONTEXT_LENDING;
 }
 
 static bool is_chained(const struct loop *loop, const struct op_request *request)
@@ -38,6 +44,19 @@ static int apply_poll_first(struct io_uring_sqe *sqe)
     }
 }
 
+static int apply_lend(struct op_request *request)
+{
+    struct io_uring_sqe *sqe = &request->sqe;
+
+    if ((sqe->opcode != IORING_OP_READ && sqe->opcode != IORING_OP_RECV) || sqe->addr != 0 ||
+        request->kind != CONTEXT_ONE_SHOT)
+        return -EINVAL;
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = request->terms->group;
+    request->kind = CONTEXT_LENDING;
+    return 0;
+}
+
 static int check_terms(struct loop *loop, struct op_request *request)
 {
     const struct loop_terms *terms = request->terms;
@@ -53,6 +72,10 @@ static int check_terms(struct loop *loop, struct op_request *request)
             return -EINVAL; /* multishots cannot run in workers */
         request->sqe.flags |= IOSQE_ASYNC;
     }
+    if ((terms->flags & LOOP_LEND) != 0 && apply_lend(request) < 0)
+        return -EINVAL;
+    if (terms->personality != 0)
+        request->sqe.personality = terms->personality;
     if (is_chained(loop, request)) {
         if (is_multishot(request) || (terms->flags & LOOP_BACKGROUND) != 0)
             return -EINVAL;
@@ -70,7 +93,7 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     struct io_uring_sqe *sqe;
 
     if (!op_cb_is_handler(loop, request->cb, request->arg) || request->terms != &terms_default ||
-        request->prepare != NULL || loop->chain_open ||
+        request->prepare != NULL || loop->chain_open || (request->flags & CONTEXT_FIXED_RESULT) != 0 ||
         (request->kind == CONTEXT_RAW && (request->sqe.flags & IOSQE_BUFFER_SELECT) != 0))
         return -EINVAL;
     request->sqe.user_data = user_data_direct(request->sqe.opcode, handler, value);
@@ -86,7 +109,7 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
         return -ENOMEM;
     *sqe = request->sqe;
     loop->ops_room--;
-    loop->ops_started++;
+    loop->ops_by_opcode[request->sqe.opcode]++;
     submit_sqe_done(loop);
     return (loop_id)request->sqe.user_data;
 }
@@ -95,12 +118,35 @@ static int fill_extended(struct loop *loop, struct context_extended *extended, s
 {
     const struct loop_terms *terms = request->terms;
 
-    extended->extra_size = terms->data_size;
+    extended->extra_size = (uint16_t)terms->data_size;
+    extended->release = terms->release;
     if (terms->data_size > 0)
         memcpy(extended->extra, terms->data, terms->data_size);
     if (request->prepare == NULL)
         return 0;
     return request->prepare(loop, extended, &request->sqe, request->source);
+}
+
+static bool needs_extended(const struct op_request *request)
+{
+    const struct loop_terms *terms = request->terms;
+
+    return request->prepare != NULL || terms->data_size > 0 || terms->release != 0 ||
+           (terms->flags & LOOP_EXTENDED) != 0 || (request->flags & CONTEXT_FIXED_RESULT) != 0 ||
+           (needs_arm(request) && terms->timeout_ns != 0) || request->kind == CONTEXT_TIMEOUT;
+}
+
+/* What the context keeps of the SQE for its completions, and to be armed again. */
+static void fill_arm(struct context *context, const struct io_uring_sqe *sqe)
+{
+    struct context_arm *arm = context_arm(context);
+
+    arm->op_flags = sqe->msg_flags;
+    arm->len = sqe->len;
+    arm->ioprio = sqe->ioprio;
+    arm->group = sqe->buf_group;
+    arm->sqe_flags = sqe->flags;
+    arm->in_extended = context_is_extended(context);
 }
 
 /* Finds a context of the kind that the operation needs and fills it in. */
@@ -111,8 +157,7 @@ static int make_context(struct loop *loop, struct op_request *request, struct co
     struct context          *context;
     int                      r;
 
-    if (request->prepare != NULL || linked || terms->data_size > 0 || (terms->flags & LOOP_EXTENDED) != 0 ||
-        (is_multishot(request) && terms->timeout_ns != 0)) {
+    if (needs_extended(request) || linked) {
         struct context_extended *extended = context_new_extended(loop);
 
         if (extended == NULL)
@@ -132,23 +177,16 @@ static int make_context(struct loop *loop, struct op_request *request, struct co
         request->sqe.user_data = context->id;
     }
     context->state = CONTEXT_ACTIVE;
-    context->kind = (uint8_t)request->kind;
-    context->flags = linked ? CONTEXT_LINKED : 0;
+    context->kind = request->kind & 15;
+    context->flags = request->flags | (linked ? CONTEXT_LINKED : 0);
     context->opcode = request->sqe.opcode;
-    context->release = terms->release;
+    context->fd = request->sqe.fd;
     context->cb = request->cb;
     context->arg = request->arg;
     if ((terms->flags & LOOP_BACKGROUND) != 0)
         context->flags |= CONTEXT_BACKGROUND;
-    if (is_multishot(request)) {
-        struct context_arm *arm = context_arm(context);
-
-        arm->fd = request->sqe.fd;
-        arm->op_flags = request->sqe.msg_flags;
-        arm->group = request->sqe.buf_group;
-        arm->sqe_flags = request->sqe.flags;
-        arm->in_extended = context_is_extended(context);
-    }
+    if (needs_arm(request))
+        fill_arm(context, &request->sqe);
     *ret_context = context;
     return 0;
 }
@@ -226,6 +264,8 @@ static loop_id start(struct loop *loop, struct op_request *request)
 
     if (loop->destroying)
         return -ECANCELED;
+    if (!ring_knows(&loop->ring, request->sqe.opcode))
+        return -EOPNOTSUPP;
     if (request->terms == NULL)
         request->terms = &terms_default;
     if (loop->ops_room == 0) {
@@ -252,7 +292,7 @@ static loop_id start(struct loop *loop, struct op_request *request)
     if ((context->flags & CONTEXT_BACKGROUND) != 0)
         loop->background++;
     loop->ops_room--;
-    loop->ops_started++;
+    loop->ops_by_opcode[request->sqe.opcode]++;
     return (loop_id)context->id;
 }
 
@@ -266,12 +306,14 @@ loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *
     return error;
 }
 
-loop_id op_start_request(struct loop *loop, struct op_request *request)
+loop_id op_start_request(struct loop *loop, const char *call, struct op_request *request)
 {
     const struct loop_terms *terms = request->terms;
-    loop_id                  id = start(loop, request);
+    loop_id                  id;
 
-    return id < 0 ? op_refuse(loop, __func__, terms, (int)id) : id;
+    loop_check_owner(loop, call);
+    id = start(loop, request);
+    return id < 0 ? op_refuse(loop, call, terms, (int)id) : id;
 }
 
 loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model, loop_cb *cb, void *arg,
@@ -279,9 +321,8 @@ loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *
 {
     struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg, .terms = terms};
 
-    loop_check_owner(loop, call);
     op_write_sqe(&request.sqe, *model, 0);
-    return op_start_request(loop, &request);
+    return op_start_request(loop, call, &request);
 }
 
 int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t group)

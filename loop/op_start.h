@@ -32,10 +32,11 @@ struct op_request {
     const struct loop_terms *terms;
     op_prepare              *prepare; /* NULL: nothing to copy */
     const void              *source;
+    uint16_t                 flags; /* more of enum context_flags; CONTEXT_FIXED_RESULT makes it extended */
 };
 
 /* The long way: terms, direct mode, chains, extended contexts, a full SQ or pool. */
-loop_id op_start_request(struct loop *loop, struct op_request *request);
+loop_id op_start_request(struct loop *loop, const char *call, struct op_request *request);
 
 /* The same for what began on the short way. */
 __attribute__((noinline, cold)) loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model,
@@ -87,7 +88,7 @@ static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop,
     context = loop->pool.plain.free;
     if (likely(op_cb_is_plain(cb) && context != NULL)) {
         loop->pool.plain.free = context->arg;
-        context->brief = context_brief_simple | (uint64_t)model.opcode << 24;
+        context->brief = context_brief_of(model.opcode, model.fd);
         context->cb = cb;
         context->arg = arg;
         user_data = context->id;
@@ -97,7 +98,7 @@ static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop,
         goto rare;
     }
     loop->ops_room--;
-    loop->ops_started++;
+    loop->ops_by_opcode[model.opcode]++;
     op_write_sqe(ring_next_sqe(&loop->ring), model, user_data);
     return submit_sqe_done_id(loop, (loop_id)user_data);
 rare : {

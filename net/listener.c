@@ -28,7 +28,7 @@ static int arm(struct loop_listener *listener)
                                LOOP_TERMS(.flags = LOOP_BACKGROUND | LOOP_UNCHAINED));
     if (id < 0)
         return (int)id;
-    listener->priv.accept_id = id;
+    listener->priv.accept_id = op_of_object(listener->priv.object.loop, id);
     return 0;
 }
 

@@ -171,7 +171,7 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
         return (int)id;
     }
     set_state(stream, STREAM_CONNECTING);
-    stream->priv.write_id = id; /* nothing is sent before */
+    stream->priv.write_id = op_of_object(loop, id); /* nothing is sent before */
     stream->priv.on_connect = on_connect;
     object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
     return 0;

@@ -20,7 +20,7 @@ static int socket_read_start(struct loop_stream *stream)
 
     if (id < 0)
         return (int)id;
-    stream->priv.read_id = id;
+    stream->priv.read_id = op_of_object(stream->priv.object.loop, id);
     return 0;
 }
 
@@ -50,7 +50,7 @@ static int socket_send(struct loop_stream *stream, struct iovec *iov, size_t cou
         id = loop_sendmsg(loop, stream->priv.fd, &msg, 0, send_done, stream, NULL);
     if (id < 0)
         return (int)id;
-    stream->priv.write_id = id;
+    stream->priv.write_id = op_of_object(loop, id);
     return 0;
 }
 

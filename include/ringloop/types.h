@@ -38,6 +38,7 @@
 LOOP_BEGIN_DECLS
 
 struct loop;
+struct msghdr;
 
 /* > 0 names one operation until its final callback; < 0 is a negative errno; 0 names nothing. */
 typedef int64_t loop_id;
@@ -58,18 +59,26 @@ enum loop_result_flags {
     LOOP_TIMED_OUT = 1u << 1,     /* its deadline passed; res is -ETIMEDOUT, or what was done until then */
     LOOP_BUFFER = 1u << 2,        /* data and buffer describe a lent buffer */
     LOOP_SOCK_NONEMPTY = 1u << 3, /* the socket had more to read, or to accept, after this (kernel hint) */
+    LOOP_RELEASED = 1u << 4,      /* zero-copy: the kernel has let go of the memory; res is the result once more */
+    LOOP_COPIED = 1u << 5,        /* with LOOP_RELEASED: the kernel had copied it after all */
+    LOOP_BUNDLE = 1u << 6,        /* the data goes on in further buffers: loop_bundle_next() */
+    LOOP_BUFFER_MORE = 1u << 7,   /* with LOOP_BUFFER: the kernel goes on filling this buffer (incremental groups) */
+    LOOP_CQE32 = 1u << 8,         /* data points to the 16 bytes behind a CQE of 32 bytes */
 };
 
 /* What one callback is told. Valid inside the callback only. */
 struct loop_result {
-    loop_id     id;        /* the operation; already retired if this is the final callback */
-    int32_t     res;       /* >= 0: what the system call of that name returns; else negative errno */
-    uint32_t    flags;     /* enum loop_result_flags */
-    void       *data;      /* with LOOP_BUFFER: the res bytes received, lent */
-    void       *extra;     /* the operation's own copy of loop_terms.data, lent; NULL without */
-    uint64_t    value;     /* direct mode: the value that the starting call was given; else 0 */
+    loop_id  id;    /* the operation; already retired if this is the final callback */
+    int32_t  res;   /* >= 0: what the system call of that name returns; else negative errno */
+    uint32_t flags; /* enum loop_result_flags */
+    void    *data;  /* with LOOP_BUFFER: the res bytes received, lent; with LOOP_CQE32: 16 bytes, lent */
+    void    *extra; /* the operation's own copy of loop_terms.data, lent; NULL without */
+    union {
+        uint64_t             value;   /* direct mode: the value that the starting call was given; else 0 */
+        const struct msghdr *message; /* recvmsg: name, control data and flags as received, lent; else NULL */
+    };
     loop_buffer buffer;    /* with LOOP_BUFFER: the buffer that holds data; goes back by itself afterwards */
-    uint32_t    cqe_flags; /* loop_raw(): the flags of the CQE as the kernel gave them */
+    uint32_t    cqe_flags; /* loop_raw(), direct mode: the flags of the CQE as the kernel gave them */
 };
 
 /* Called on the loop's thread, from inside loop_run() (or loop_destroy()), never from inside a call that
@@ -95,18 +104,21 @@ enum loop_terms_flags {
     LOOP_POLL_FIRST = 1u << 3, /* accept, recv, send: wait for readiness before the first attempt; others: -EINVAL */
     LOOP_ASYNC = 1u << 4,      /* hand it to a kernel worker at once (IOSQE_ASYNC); on a multishot: -EINVAL */
     LOOP_UNCHAINED = 1u << 5,  /* not part of the chain that is open just now */
+    LOOP_LEND = 1u << 6,       /* read, recv, recvmsg: into a buffer of .group, lent with the result; buf is NULL */
+    LOOP_BARRIER = 1u << 7,    /* held back until all one-shot operations started before it have ended */
 };
 
 enum { LOOP_EXTRA_BYTES_MAX = 64 };
 
 /* How one operation shall run. NULL or all-zero: no deadline, keeps the loop alive, nothing else. */
 struct loop_terms {
-    uint64_t timeout_ns LOOP_ZERO; /* 0: none. Then the operation is cancelled and ends with -ETIMEDOUT */
-    uint32_t flags      LOOP_ZERO; /* enum loop_terms_flags; unknown bits give -EINVAL */
-    loop_buffer release LOOP_ZERO; /* takes this kept or lent buffer: it goes back after the final callback */
-    const void *data    LOOP_NONE; /* copies data_size bytes; the callback finds them at result->extra */
-    uint32_t data_size  LOOP_ZERO; /* at most LOOP_EXTRA_BYTES_MAX, else -EINVAL */
-    uint32_t reserved   LOOP_ZERO;
+    uint64_t timeout_ns  LOOP_ZERO; /* 0: none. Then the operation is cancelled and ends with -ETIMEDOUT */
+    uint32_t flags       LOOP_ZERO; /* enum loop_terms_flags; unknown bits give -EINVAL */
+    loop_buffer release  LOOP_ZERO; /* takes this kept or lent buffer: it goes back after the final callback */
+    const void *data     LOOP_NONE; /* copies data_size bytes; the callback finds them at result->extra */
+    uint32_t data_size   LOOP_ZERO; /* at most LOOP_EXTRA_BYTES_MAX, else -EINVAL */
+    uint16_t group       LOOP_ZERO; /* with LOOP_LEND: the buffer group */
+    uint16_t personality LOOP_ZERO; /* credentials registered by loop_personality_register(); 0: the thread's own */
 };
 
 #ifdef __cplusplus
