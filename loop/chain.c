@@ -17,7 +17,7 @@ int loop_chain_begin(struct loop *loop, uint32_t ops_max, uint32_t flags)
         return -ECANCELED;
     if (ops_max > loop->ring.sq_entries / 2) /* each may bring a linked timeout */
         return -E2BIG;
-    if (ops_max > loop->ops_room) {
+    if (ops_max > loop->options.ops_max - loop_ops_in_flight(loop)) {
         loop->stats.ops_full++;
         return -ENOBUFS;
     }
@@ -55,7 +55,7 @@ static void drop(struct loop *loop)
             buffer_hand_back(loop, context_extended(context)->release);
         context_retire(context);
         context_free(loop, context);
-        loop->ops_room++;
+        loop->ops_in_flight--;
         loop->ops_by_opcode[context->opcode]--;
     }
 }

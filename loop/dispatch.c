@@ -70,7 +70,7 @@ void op_finish(struct loop *loop, struct context *context, struct loop_result *r
     if ((context->flags & CONTEXT_CHAINED) != 0 && context->chain_next != 0)
         cancel_link_begun(loop, context->chain_next);
     context_retire(context);
-    loop->ops_room++;
+    loop->ops_in_flight--;
     if (!extended)
         context_free(loop, context);
     call_back(loop, cb, result, arg);
@@ -120,7 +120,7 @@ static inline void finish_simple(struct loop *loop, struct context *context, con
     context_retire(context);
     context->arg = loop->pool.plain.free;
     loop->pool.plain.free = context;
-    loop->ops_room++;
+    loop->ops_in_flight--;
     loop->stats.callbacks++;
     cb(loop, &result, arg);
 }
@@ -157,33 +157,49 @@ static bool complete_own(struct loop *loop, const struct completion *completion)
     }
 }
 
+/* With anything but a plain result; or stale. */
+static __attribute__((noinline)) void complete_direct_rarely(struct loop *loop, const struct completion *completion,
+                                                             const struct handler *handler)
+{
+    struct loop_result result = {
+        .id = (loop_id)completion->user_data,
+        .res = plain_errno(completion->res),
+        .value = user_data_value(completion->user_data),
+        .cqe_flags = completion->flags,
+    };
+
+    if (handler->cb == NULL ? !complete_own(loop, completion) : loop->ops_in_flight <= 0) {
+        loop->ops_in_flight = loop->ops_in_flight < 0 ? 0 : loop->ops_in_flight;
+        loop->stats.cqes_stale++;
+    }
+    if (handler->cb == NULL || loop->ops_in_flight == 0)
+        return;
+    take_flags(completion, &result);
+    if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
+        buffer_received(loop, handler->group, completion, &result);
+    if ((completion->flags & IORING_CQE_F_MORE) != 0)
+        result.flags |= LOOP_MORE;
+    else
+        loop->ops_in_flight--;
+    call_back(loop, handler->cb, &result, handler->arg);
+}
+
 static inline void complete_direct(struct loop *loop, const struct completion *completion)
 {
     const struct handler *handler = &loop->handlers[user_data_handler(completion->user_data)];
-    struct loop_result    result = {
-           .id = (loop_id)completion->user_data,
-           .res = plain_errno(completion->res),
-           .value = user_data_value(completion->user_data),
-    };
 
-    if (unlikely(handler->cb == NULL || loop->ops_room == loop->options.ops_max)) {
-        if (!complete_own(loop, completion))
-            loop->stats.cqes_stale++;
+    if (unlikely(handler->cb == NULL || !completion_is_plain(completion) || --loop->ops_in_flight < 0)) {
+        complete_direct_rarely(loop, completion, handler);
         return;
     }
-    if (unlikely(completion->flags != 0)) {
-        result.cqe_flags = completion->flags;
-        take_flags(completion, &result);
-        if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
-            buffer_received(loop, handler->group, completion, &result);
-        if ((completion->flags & IORING_CQE_F_MORE) != 0) {
-            result.flags |= LOOP_MORE;
-            call_back(loop, handler->cb, &result, handler->arg);
-            return;
-        }
-    }
-    loop->ops_room++;
-    call_back(loop, handler->cb, &result, handler->arg);
+    loop->stats.callbacks++;
+    handler->cb(loop,
+                &(struct loop_result){
+                    .id = (loop_id)completion->user_data,
+                    .res = completion->res,
+                    .value = user_data_value(completion->user_data),
+                },
+                handler->arg);
 }
 
 static bool waits_for_completion(const struct context *context)
@@ -221,16 +237,30 @@ static void complete_other(struct loop *loop, const struct completion *completio
 
 static inline void complete(struct loop *loop, const struct completion *completion)
 {
-    struct context *context = context_find_indirect(&loop->pool, completion->user_data);
+    struct context *context;
 
-    /* One-shot, nothing special, a result that needs no judging: nearly all of them. */
-    if (likely(context != NULL && context_is_simple(context) && completion->flags == 0 &&
-               completion->res > -ERESTART_FIRST && context->cb != NULL))
-        finish_simple(loop, context, completion);
-    else if (user_data_mode(completion->user_data) == UD_DIRECT)
+    if (user_data_mode(completion->user_data) == UD_DIRECT) {
         complete_direct(loop, completion);
+        return;
+    }
+    context = context_find_indirect(&loop->pool, completion->user_data);
+    /* One-shot, nothing special, a success: nearly all of them. */
+    if (likely(context != NULL && context_is_simple(context) && completion_is_plain(completion) && context->cb != NULL))
+        finish_simple(loop, context, completion);
     else
         complete_other(loop, completion);
+}
+
+/* Returns how many: all of them, or a few if there is a deadline to look at in between. */
+static inline unsigned complete_some(struct loop *loop, const struct completion *batch, unsigned count)
+{
+    unsigned some = loop->policy.deadline_ns != 0 && count > DEADLINE_LOOK_EVERY ? DEADLINE_LOOK_EVERY : count;
+
+    for (unsigned i = 0; i < some; i++)
+        complete(loop, &batch[i]);
+    if (loop->policy.deadline_ns != 0)
+        submit_deadline_check(loop);
+    return some;
 }
 
 /* The kernel keeps what found no room in the CQ on a list of its own, until it is asked. */
@@ -245,15 +275,12 @@ static bool flush_overflow(struct loop *loop)
 unsigned dispatch_completions(struct loop *loop)
 {
     struct completion *batch = loop->completions;
-    unsigned           total = 0, count, since_look = 0;
+    unsigned           total = 0, count;
 
     do {
         count = ring_reap(&loop->ring, batch, DISPATCH_BATCH);
-        for (unsigned i = 0; i < count; i++) {
-            complete(loop, &batch[i]);
-            if (unlikely(loop->policy.deadline_ns != 0) && ++since_look % DEADLINE_LOOK_EVERY == 0)
-                submit_deadline_check(loop);
-        }
+        for (unsigned done = 0; done < count;)
+            done += complete_some(loop, batch + done, count - done);
         total += count;
     } while (total < loop->ring.cq_entries && (count == DISPATCH_BATCH || flush_overflow(loop)));
     loop->stats.cqes += total;

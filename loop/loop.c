@@ -20,8 +20,6 @@ enum {
 static const uint64_t retry_ns = 10000000;      /* how long loop_task_retry waits at most */
 static const uint64_t drain_wait_ns = 10000000; /* at the end: how long to wait before asking for cancels again */
 
-__thread char loop_thread_mark __attribute__((tls_model("initial-exec")));
-
 const char *loop_version(void)
 {
     return LOOP_VERSION_STRING;
@@ -127,7 +125,6 @@ int loop_create(struct loop **ret_loop, const struct loop_options *options)
     memset(loop, 0, sizeof(*loop));
     loop->options = complete;
     loop->allocator = allocator;
-    loop->ops_room = complete.ops_max;
     loop->now_ns = sys_clock_ns();
     wheel_init(&loop->wheel, loop->now_ns);
     node_list_init(&loop->due);
@@ -155,7 +152,7 @@ static int become_owner(struct loop *loop)
     r = ring_enable(&loop->ring);
     if (r < 0)
         return r;
-    loop->owner = &loop_thread_mark;
+    loop->owner = loop_this_thread();
     loop->features.registered_ring = loop->ring.registered;
     return 0;
 }
@@ -372,7 +369,7 @@ int loop_destroy(struct loop *loop)
         return 0;
     if (loop->running)
         return -EBUSY;
-    owner = loop->owner == NULL || loop->owner == &loop_thread_mark;
+    owner = loop->owner == NULL || loop->owner == loop_this_thread();
     if (!owner && (!drained(loop) || post_waiting(loop)))
         check_misuse(__func__, "operations are in flight, and only the thread that owns the loop can end them");
     timers_stop_all(loop);

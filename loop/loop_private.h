@@ -30,6 +30,7 @@ struct handler {
     loop_cb *cb;
     void    *arg;
     uint16_t group;
+    uint64_t unused; /* so that an index is a shift */
 };
 
 struct post {
@@ -59,8 +60,9 @@ struct loop_object_class {
 struct loop {
     /* Touched by every operation. */
     const void         *owner;    /* an address that only the owning thread has; NULL before the first run */
-    uint32_t            sqe_room; /* SQEs until the SQ must be submitted, or 0: take the long way */
-    uint32_t            ops_room; /* operations that may still be started */
+    int32_t             sqe_room; /* SQEs that may be written and operations started without looking; <= 0: look */
+    int32_t             ops_in_flight;
+    uint32_t            handlers_end; /* 4 * the number of the last registered */
     struct context_pool pool;
     struct ring         ring;
     uint64_t            ops_by_opcode[OPCODES_MAX]; /* started */
@@ -118,13 +120,17 @@ struct loop {
     char                  scratch[8]; /* where probing receives put what they peek at */
 };
 
-/* thread.c: whose thread this is. The name of the public call is for the message. */
-extern __thread char loop_thread_mark __attribute__((tls_model("initial-exec")));
-void                 loop_check_owner_slowly(const struct loop *loop, const char *call);
+/* Whose thread this is. The name of the public call is for the message. */
+void loop_check_owner_slowly(const struct loop *loop, const char *call);
+
+static inline const void *loop_this_thread(void)
+{
+    return __builtin_thread_pointer();
+}
 
 static inline void loop_check_owner(const struct loop *loop, const char *call)
 {
-    if (unlikely(loop == NULL || loop->owner != &loop_thread_mark))
+    if (unlikely(loop == NULL || loop->owner != loop_this_thread()))
         loop_check_owner_slowly(loop, call);
 }
 
@@ -138,7 +144,7 @@ static inline uint64_t loop_time(struct loop *loop)
 
 static inline uint32_t loop_ops_in_flight(const struct loop *loop)
 {
-    return loop->options.ops_max - loop->ops_room;
+    return (uint32_t)loop->ops_in_flight;
 }
 
 /* Runs task->run once before the loop waits next. Does nothing if it is queued already. */
@@ -173,27 +179,16 @@ struct io_uring_sqe *sqe_queue_next(struct loop *loop, struct sqe_queue *queue);
 
 static inline struct io_uring_sqe *submit_sqe(struct loop *loop, bool unchained)
 {
-    if (likely(loop->sqe_room > 0))
-        return ring_next_sqe(&loop->ring);
+    if (likely(--loop->sqe_room >= 0))
+        return loop->ring.sqe_next++;
     return submit_sqe_slowly(loop, unchained);
 }
 
 /* After the SQE has been filled. */
 static inline void submit_sqe_done(struct loop *loop)
 {
-    if (likely(loop->sqe_room > 1))
-        loop->sqe_room--;
-    else
+    if (unlikely(loop->sqe_room < 0))
         submit_room_gone(loop);
-}
-
-/* The same as the last thing a starting call does. */
-loop_id               submit_room_gone_id(struct loop *loop, loop_id id);
-static inline loop_id submit_sqe_done_id(struct loop *loop, loop_id id)
-{
-    if (unlikely(--loop->sqe_room == 0))
-        return submit_room_gone_id(loop, id);
-    return id;
 }
 
 /* dispatch.c: op_finish ends an operation with its final callback, op_more is for those before; result->id is filled in

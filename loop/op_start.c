@@ -88,7 +88,7 @@ static int check_terms(struct loop *loop, struct op_request *request)
 /* Direct mode: no context; everything the completion needs is in user_data. */
 static loop_id start_direct(struct loop *loop, struct op_request *request)
 {
-    unsigned             handler = (unsigned)(uintptr_t)request->cb;
+    unsigned             handler = op_handler_number(request->cb);
     uint64_t             value = (uint64_t)(uintptr_t)request->arg;
     struct io_uring_sqe *sqe;
 
@@ -108,7 +108,7 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     if (sqe == NULL)
         return -ENOMEM;
     *sqe = request->sqe;
-    loop->ops_room--;
+    loop->ops_in_flight++; /* counted before the room is looked at anew */
     loop->ops_by_opcode[request->sqe.opcode]++;
     submit_sqe_done(loop);
     return (loop_id)request->sqe.user_data;
@@ -268,7 +268,7 @@ static loop_id start(struct loop *loop, struct op_request *request)
         return -EOPNOTSUPP;
     if (request->terms == NULL)
         request->terms = &terms_default;
-    if (loop->ops_room == 0) {
+    if (loop->ops_in_flight == (int32_t)loop->options.ops_max) {
         loop->stats.ops_full++;
         return -ENOBUFS;
     }
@@ -281,8 +281,10 @@ static loop_id start(struct loop *loop, struct op_request *request)
         r = make_context(loop, request, &context);
     if (r < 0)
         return r;
+    loop->ops_in_flight++; /* counted before the room is looked at anew */
     r = place(loop, request, context);
     if (r < 0) {
+        loop->ops_in_flight--;
         context_retire(context);
         context_free(loop, context);
         return r;
@@ -291,7 +293,6 @@ static loop_id start(struct loop *loop, struct op_request *request)
         buffer_hand_over(loop, request->terms->release);
     if ((context->flags & CONTEXT_BACKGROUND) != 0)
         loop->background++;
-    loop->ops_room--;
     loop->ops_by_opcode[request->sqe.opcode]++;
     return (loop_id)context->id;
 }
@@ -330,10 +331,9 @@ int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t gr
     loop_check_owner(loop, __func__);
     if (!op_cb_is_plain(cb) || group >= BUFFER_GROUPS_MAX)
         return -EINVAL;
-    for (int i = 1; i <= LOOP_HANDLERS_MAX; i++)
-        if (loop->handlers[i].cb == NULL) {
-            loop->handlers[i] = (struct handler){.cb = cb, .arg = arg, .group = group};
-            return i;
-        }
-    return -ENFILE;
+    if (loop->handlers_end == 4 * LOOP_HANDLERS_MAX)
+        return -ENFILE;
+    loop->handlers_end += 4;
+    loop->handlers[loop->handlers_end / 4] = (struct handler){.cb = cb, .arg = arg, .group = group};
+    return (int)loop->handlers_end / 4;
 }

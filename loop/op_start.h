@@ -69,10 +69,15 @@ static inline void op_write_sqe(struct io_uring_sqe *sqe, struct op_sqe model, u
 }
 
 /* Whether cb and arg are a registered handler and a value that fits. */
+static inline unsigned op_handler_number(loop_cb *cb)
+{
+    return (unsigned)((uintptr_t)cb >> 2);
+}
+
+/* Of what is not plain, and so is a small number. */
 static inline bool op_cb_is_handler(const struct loop *loop, loop_cb *cb, const void *arg)
 {
-    return (uintptr_t)cb - 1 < LOOP_HANDLERS_MAX && loop->handlers[(uintptr_t)cb].cb != NULL &&
-           (uintptr_t)arg <= LOOP_VALUE_MAX;
+    return (uint32_t)(uintptr_t)cb - 4 < loop->handlers_end && (uintptr_t)arg <= LOOP_VALUE_MAX;
 }
 
 /* Nothing of it is out of line but what is rare: about fifty instructions. */
@@ -82,25 +87,28 @@ static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop,
     struct context *context;
     uint64_t        user_data;
 
-    if (unlikely(loop == NULL || loop->owner != &loop_thread_mark || terms != NULL || loop->sqe_room == 0 ||
-                 loop->ops_room == 0))
+    if (unlikely(loop->owner != loop_this_thread() || terms != NULL))
         goto rare;
-    context = loop->pool.plain.free;
-    if (likely(op_cb_is_plain(cb) && context != NULL)) {
+    if (op_cb_is_plain(cb)) {
+        context = loop->pool.plain.free;
+        if (unlikely(context == NULL || --loop->sqe_room < 0))
+            goto rare;
         loop->pool.plain.free = context->arg;
         context->brief = context_brief_of(model.opcode, model.fd);
         context->cb = cb;
         context->arg = arg;
         user_data = context->id;
     } else if (op_cb_is_handler(loop, cb, arg) && (model.flags & IOSQE_BUFFER_SELECT) == 0) {
-        user_data = user_data_direct(model.opcode, (unsigned)(uintptr_t)cb, (uintptr_t)arg);
+        if (unlikely(--loop->sqe_room < 0))
+            goto rare;
+        user_data = user_data_direct(model.opcode, op_handler_number(cb), (uintptr_t)arg);
     } else {
         goto rare;
     }
-    loop->ops_room--;
+    loop->ops_in_flight++;
     loop->ops_by_opcode[model.opcode]++;
-    op_write_sqe(ring_next_sqe(&loop->ring), model, user_data);
-    return submit_sqe_done_id(loop, (loop_id)user_data);
+    op_write_sqe(loop->ring.sqe_next++, model, user_data);
+    return (loop_id)user_data;
 rare : {
     struct op_sqe copy = model; /* what has an address, so that the model itself need not be in memory */
 

@@ -77,7 +77,8 @@ int ring_open(struct ring *ring, unsigned sq_entries, unsigned cq_entries)
         return -EINVAL;
     }
     ring->sqes = ring->uring.sq.sqes;
-    ring->sq_mask = ring->sq_entries - 1;
+    ring->sqes_end = ring->sqes + ring->sq_entries;
+    ring->sqe_next = ring->sqes;
     ring->enter_fd = ring->uring.ring_fd;
     probe(ring);
     return 0;
@@ -115,7 +116,7 @@ int ring_enter(struct ring *ring, const struct ring_wait *wait)
     unsigned                      flags = ring->enter_flags;
     uint64_t                      timeout_ns, min_wait_ns;
 
-    __atomic_store_n(ring->uring.sq.ktail, ring->sq_tail, __ATOMIC_RELEASE);
+    __atomic_store_n(ring->uring.sq.ktail, ring_tail(ring), __ATOMIC_RELEASE);
     if (wait == NULL)
         return seam_ring_enter(ring->enter_fd, ring_pending(ring), 0, flags, NULL, 0);
     flags |= IORING_ENTER_GETEVENTS;
@@ -148,7 +149,8 @@ unsigned ring_reap(struct ring *ring, struct completion *completions, unsigned m
     if (until_end > count)
         until_end = count;
     memcpy(completions, &cq->cqes[first], until_end * sizeof(completions[0]));
-    memcpy(completions + until_end, cq->cqes, (count - until_end) * sizeof(completions[0]));
+    if (count > until_end)
+        memcpy(completions + until_end, cq->cqes, (count - until_end) * sizeof(completions[0]));
     __atomic_store_n(cq->khead, head + count, __ATOMIC_RELEASE);
     return count;
 }

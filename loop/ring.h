@@ -1,6 +1,7 @@
 /* loop/ring.h: the ring: set-up with stepwise fallback, SQ and CQ in shared memory, entering, probing.
  *
- * Only this module publishes SQEs or enters. The SQ's tail is kept here and shown to the kernel when entering. */
+ * Only this module publishes SQEs or enters. The SQ's tail is kept here, as the place of the next SQE, and shown to the
+ * kernel when entering. */
 #ifndef RINGLOOP_LOOP_RING_H
 #define RINGLOOP_LOOP_RING_H
 
@@ -13,14 +14,25 @@
 /* Our copy of a CQE. */
 struct completion {
     uint64_t user_data;
-    int32_t  res;
-    uint32_t flags;
+    union {
+        struct {
+            int32_t  res;
+            uint32_t flags;
+        };
+        uint64_t outcome; /* both */
+    };
 };
 
+/* Neither an error nor any flag. */
+static inline bool completion_is_plain(const struct completion *completion)
+{
+    return completion->outcome <= INT32_MAX;
+}
+
 struct ring {
-    struct io_uring_sqe *sqes;
-    unsigned             sq_tail; /* ours: what the kernel sees of it is older */
-    unsigned             sq_mask;
+    struct io_uring_sqe *sqe_next; /* one behind the array's end until it is looked at */
+    struct io_uring_sqe *sqes, *sqes_end;
+    unsigned             sq_tail_round; /* the tail when sqe_next was last at the array's begin */
     unsigned             sq_entries;
     unsigned             cq_entries;
     int                  enter_fd; /* the descriptor, or its registered index */
@@ -62,10 +74,16 @@ static inline unsigned ring_sq_flags(const struct ring *ring)
     return __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_RELAXED);
 }
 
+/* Ours: what the kernel sees of it is older. */
+static inline unsigned ring_tail(const struct ring *ring)
+{
+    return ring->sq_tail_round + (unsigned)(ring->sqe_next - ring->sqes);
+}
+
 /* SQEs that the kernel has not taken yet. */
 static inline unsigned ring_pending(const struct ring *ring)
 {
-    return ring->sq_tail - __atomic_load_n(ring->uring.sq.khead, __ATOMIC_ACQUIRE);
+    return ring_tail(ring) - __atomic_load_n(ring->uring.sq.khead, __ATOMIC_ACQUIRE);
 }
 
 static inline unsigned ring_ready(const struct ring *ring)
@@ -73,10 +91,19 @@ static inline unsigned ring_ready(const struct ring *ring)
     return __atomic_load_n(ring->uring.cq.ktail, __ATOMIC_ACQUIRE) - *ring->uring.cq.khead;
 }
 
+static inline void ring_wrap(struct ring *ring)
+{
+    if (ring->sqe_next == ring->sqes_end) {
+        ring->sqe_next = ring->sqes;
+        ring->sq_tail_round += ring->sq_entries;
+    }
+}
+
 /* Room must have been checked by the caller. */
 static inline struct io_uring_sqe *ring_next_sqe(struct ring *ring)
 {
-    return &ring->sqes[ring->sq_tail++ & ring->sq_mask];
+    ring_wrap(ring);
+    return ring->sqe_next++;
 }
 
 static inline bool ring_knows(const struct ring *ring, unsigned opcode)

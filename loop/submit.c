@@ -42,16 +42,29 @@ static uint32_t sq_free(const struct loop *loop)
     return loop->ring.sq_entries - ring_pending(&loop->ring);
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Whether what is started now goes into the SQ, as far as that has room. */
+static bool goes_to_sq(const struct loop *loop)
+{
+    return !loop->chain_open && !loop->destroying && loop->backlog.count == 0;
+}
+
 void submit_room_update(struct loop *loop)
 {
     uint32_t pending = ring_pending(&loop->ring);
-    uint32_t room = loop->ring.sq_entries - pending;
 
-    if (loop->chain_open || loop->backlog.count > 0 || loop->destroying || pending >= loop->batch)
-        room = 0;
-    else if (room > loop->batch - pending)
-        room = loop->batch - pending;
-    loop->sqe_room = room;
+    loop->sqe_room = 0;
+    if (!goes_to_sq(loop) || pending >= loop->batch)
+        return;
+    ring_wrap(&loop->ring);
+    /* The last of a batch takes the long way, which submits it. */
+    loop->sqe_room =
+        (int32_t)least(least(loop->batch - pending - 1, (uint32_t)(loop->ring.sqes_end - loop->ring.sqe_next)),
+                       loop->options.ops_max - loop_ops_in_flight(loop));
 }
 
 /* The SQEs at the front of the backlog that must not be parted: one, or a whole chain. */
@@ -159,33 +172,23 @@ int submit_and_wait(struct loop *loop, struct ring_wait *wait)
     return r;
 }
 
-/* The last SQE that had room in the SQ, or in the batch, is in it. */
-static void room_gone(struct loop *loop)
-{
-    loop->sqe_room = 0;
-    if (loop->ring.enabled)
-        (void)submit_now(loop, loop->policy.batch != 0 ? SUBMIT_BATCH_FULL : SUBMIT_SQ_FULL);
-}
-
 void submit_room_gone(struct loop *loop)
 {
-    if (loop->sqe_room > 0) /* else it went into a queue */
-        room_gone(loop);
-}
-
-loop_id submit_room_gone_id(struct loop *loop, loop_id id)
-{
-    room_gone(loop);
-    return id;
+    if (goes_to_sq(loop) && loop->ring.enabled && ring_pending(&loop->ring) >= loop->batch)
+        (void)submit_now(loop, loop->policy.batch != 0 ? SUBMIT_BATCH_FULL : SUBMIT_SQ_FULL);
+    else
+        submit_room_update(loop);
 }
 
 struct io_uring_sqe *submit_sqe_slowly(struct loop *loop, bool unchained)
 {
     if (loop->chain_open && !unchained)
         return sqe_queue_next(loop, &loop->chain);
-    if (!loop->chain_open && !loop->destroying && loop->backlog.count == 0) {
-        (void)submit_now(loop, SUBMIT_SQ_FULL);
-        if (loop->sqe_room > 0)
+    if (goes_to_sq(loop)) {
+        if (ring_pending(&loop->ring) >= loop->batch)
+            (void)submit_now(loop, SUBMIT_SQ_FULL);
+        loop->sqe_room = -1; /* to be looked at anew when it is filled */
+        if (sq_free(loop) > 0)
             return ring_next_sqe(&loop->ring);
     }
     loop->stats.sqes_backlogged++;

@@ -3,8 +3,8 @@
  *             63  62 ................ 31  30 ............ 2   1 0
  * indirect     0  generation (32)         slot (29)           1
  * extended     0  generation (32)         slot (29)           2
- *             63  62 .... 17  16 ... 9   8 ....... 2          1 0
- * direct       0  value (46)  handler     opcode              0
+ *             63  62 .... 17  16 .. 10   9 ....... 2          1 0
+ * direct       0  value (46)  opcode      handler             0
  * foreign      whatever its owner likes                       3
  *
  * A loop_id is the user_data of its operation, which is why bit 63 stays 0, and why handlers count from 1. */
@@ -28,8 +28,8 @@ enum {
     UD_SLOT_SHIFT = 2,
     UD_SLOT_BITS = 29,
     UD_GENERATION_SHIFT = 31,
-    UD_OPCODE_SHIFT = 2,
-    UD_HANDLER_SHIFT = 9,
+    UD_HANDLER_SHIFT = 2, /* as in LOOP_HANDLER() */
+    UD_OPCODE_SHIFT = 10,
     UD_VALUE_SHIFT = 17,
 };
 

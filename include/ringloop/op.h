@@ -29,7 +29,7 @@ struct io_uring_sqe;
 
 /* Direct mode: handlers are numbered 1 ... LOOP_HANDLERS_MAX. */
 enum { LOOP_HANDLERS_MAX = 250 };
-#define LOOP_HANDLER(n)   ((loop_cb *)(uintptr_t)(n))
+#define LOOP_HANDLER(n)   ((loop_cb *)((uintptr_t)(n) << 2))
 #define LOOP_VALUE(value) ((void *)(uintptr_t)(value))
 #define LOOP_VALUE_MAX    ((UINT64_C(1) << 46) - 1)
 

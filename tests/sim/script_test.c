@@ -341,8 +341,8 @@ START_TEST(unknown)
                                       UINT64_MAX - 1,
                                       0,
                                       0x200,
-                                      (uint64_t)7 << 9,
-                                      (uint64_t)LOOP_HANDLERS_MAX << 9};
+                                      (uint64_t)7 << 2,
+                                      (uint64_t)LOOP_HANDLERS_MAX << 2};
     struct test_log       log = {0};
 
     for (size_t i = 0; i < TEST_COUNT(values); i++) {
