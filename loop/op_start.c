@@ -317,11 +317,48 @@ loop_id op_start_request(struct loop *loop, const char *call, struct op_request 
     return id < 0 ? op_refuse(loop, call, terms, (int)id) : id;
 }
 
+static bool only_deadline(const struct loop_terms *terms)
+{
+    const struct loop_terms only = {.timeout_ns = terms->timeout_ns};
+
+    return terms->timeout_ns != 0 && memcmp(terms, &only, sizeof(only)) == 0;
+}
+
+/* A deadline and nothing else: nearly as usual as no terms at all. */
+static bool may_start_with_deadline(const struct loop *loop, const struct op_sqe *model, loop_cb *cb,
+                                    const struct loop_terms *terms)
+{
+    return loop->owner == loop_this_thread() && only_deadline(terms) && op_cb_is_plain(cb) && loop->sqe_room > 0 &&
+           loop->pool.plain.free != NULL && (model->flags & IOSQE_BUFFER_SELECT) == 0;
+}
+
+static loop_id start_with_deadline(struct loop *loop, const struct op_sqe *model, loop_cb *cb, void *arg,
+                                   uint64_t timeout_ns)
+{
+    struct context *context = loop->pool.plain.free;
+
+    loop->pool.plain.free = context->arg;
+    context->brief = context_brief_of(model->opcode, model->fd);
+    context->flags = CONTEXT_DEADLINE;
+    context->cb = cb;
+    context->arg = arg;
+    context->deadline.deadline_ns = ns_add(loop_time(loop), timeout_ns);
+    wheel_start(&loop->wheel, &context->deadline, WHEEL_OP);
+    loop->sqe_room--;
+    loop->ops_in_flight++;
+    loop->ops_by_opcode[model->opcode]++;
+    op_write_sqe(loop->ring.sqe_next++, *model, context->id);
+    return (loop_id)context->id;
+}
+
 loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model, loop_cb *cb, void *arg,
                       const struct loop_terms *terms)
 {
-    struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg, .terms = terms};
+    struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg};
 
+    if (terms != NULL && loop != NULL && may_start_with_deadline(loop, model, cb, terms))
+        return start_with_deadline(loop, model, cb, arg, terms->timeout_ns);
+    request.terms = terms;
     op_write_sqe(&request.sqe, *model, 0);
     return op_start_request(loop, call, &request);
 }

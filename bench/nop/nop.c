@@ -8,7 +8,7 @@
 
 #include "common/cli.h"
 
-struct nop_options nop_options_parse(int argc, char **argv, bool knows_direct)
+struct nop_options nop_options_parse(int argc, char **argv, bool is_ringloop)
 {
     struct nop_options options = {.batch = 32, .ops = 1000000};
 
@@ -17,10 +17,13 @@ struct nop_options nop_options_parse(int argc, char **argv, bool knows_direct)
             options.batch = (uint32_t)cli_number("--batch", argv[++i], 1, NOP_BATCH_MAX);
         else if (strcmp(argv[i], "--ops") == 0 && i + 1 < argc)
             options.ops = cli_number("--ops", argv[++i], 1, UINT64_C(1) << 40);
-        else if (strcmp(argv[i], "--direct") == 0 && knows_direct)
+        else if (strcmp(argv[i], "--direct") == 0 && is_ringloop)
             options.direct = true;
+        else if (strcmp(argv[i], "--deadline") == 0 && is_ringloop)
+            options.deadline = true;
         else
-            die("usage: %s [--batch N] [--ops N]%s", program_invocation_short_name, knows_direct ? " [--direct]" : "");
+            die("usage: %s [--batch N] [--ops N]%s", program_invocation_short_name,
+                is_ringloop ? " [--direct | --deadline]" : "");
     }
     options.ops -= options.ops % options.batch; /* whole batches */
     if (options.ops == 0)

@@ -14,10 +14,11 @@ enum { NOP_BATCH_MAX = 256 };
 struct nop_options {
     uint32_t batch;
     uint64_t ops;
-    bool     direct; /* --direct, where the program knows it */
+    bool     direct;   /* --direct, where the program knows it */
+    bool     deadline; /* --deadline, the same */
 };
 
-struct nop_options nop_options_parse(int argc, char **argv, bool knows_direct);
+struct nop_options nop_options_parse(int argc, char **argv, bool is_ringloop);
 
 /* Prints the result; cpu_ns is what options->ops operations took. */
 void nop_report(const struct nop_options *options, uint64_t cpu_ns);

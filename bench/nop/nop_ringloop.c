@@ -1,4 +1,5 @@
-/* Nops on ringloop: with a callback and a context, or with --direct through a registered handler. */
+/* Nops on ringloop: with a callback and a context, or with --direct through a registered
+ * handler, or with --deadline with a deadline on each that never comes. */
 #include <ringloop.h>
 
 #include "common/cli.h"
@@ -15,13 +16,14 @@ static void on_nop(struct loop *loop, const struct loop_result *result, void *ar
     ++*finished;
 }
 
-static void run(struct loop *loop, loop_cb *cb, void *arg, const uint64_t *finished, uint64_t ops, uint32_t batch)
+static void run(struct loop *loop, loop_cb *cb, void *arg, const struct loop_terms *terms, const uint64_t *finished,
+                uint64_t ops, uint32_t batch)
 {
     uint64_t last = *finished + ops;
 
     while (*finished != last) {
         for (uint32_t i = 0; i < batch; i++) {
-            if (loop_nop(loop, cb, arg, NULL) < 0)
+            if (loop_nop(loop, cb, arg, terms) < 0)
                 die("loop_nop failed");
         }
         if (loop_run(loop, LOOP_RUN_ONCE) < 0)
@@ -36,10 +38,14 @@ int main(int argc, char **argv)
     struct loop       *loop;
     loop_cb           *cb = on_nop;
     void              *arg = &finished;
-    int                result = loop_create(&loop, NULL);
+
+    const struct loop_terms *terms = NULL;
+    int                      result = loop_create(&loop, NULL);
 
     if (result < 0)
         die_errno(-result, "loop_create");
+    if (options.deadline)
+        terms = LOOP_TERMS(.timeout_ns = 10 * LOOP_SECOND);
     if (options.direct) {
         result = loop_handler_register(loop, on_nop, &finished, 0);
         if (result < 0)
@@ -47,9 +53,9 @@ int main(int argc, char **argv)
         cb = LOOP_HANDLER(result);
         arg = LOOP_VALUE(1);
     }
-    run(loop, cb, arg, &finished, options.batch, options.batch);
+    run(loop, cb, arg, terms, &finished, options.batch, options.batch);
     start_ns = clock_cpu_ns();
-    run(loop, cb, arg, &finished, options.ops, options.batch);
+    run(loop, cb, arg, terms, &finished, options.ops, options.batch);
     nop_report(&options, clock_cpu_ns() - start_ns);
     result = loop_destroy(loop);
     if (result < 0)
