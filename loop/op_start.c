@@ -351,8 +351,8 @@ static loop_id start_with_deadline(struct loop *loop, const struct op_sqe *model
     return (loop_id)context->id;
 }
 
-loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model, loop_cb *cb, void *arg,
-                      const struct loop_terms *terms)
+static __attribute__((noinline)) loop_id start_long(struct loop *loop, const char *call, const struct op_sqe *model,
+                                                    loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg};
 
@@ -361,6 +361,13 @@ loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *
     request.terms = terms;
     op_write_sqe(&request.sqe, *model, 0);
     return op_start_request(loop, call, &request);
+}
+
+/* The caller's code is laid out better if this is declared cold, but it is not. */
+loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model, loop_cb *cb, void *arg,
+                      const struct loop_terms *terms)
+{
+    return start_long(loop, call, model, cb, arg, terms);
 }
 
 int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t group)

@@ -39,8 +39,8 @@ struct op_request {
 loop_id op_start_request(struct loop *loop, const char *call, struct op_request *request);
 
 /* The same for what began on the short way. */
-__attribute__((noinline)) loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model,
-                                                loop_cb *cb, void *arg, const struct loop_terms *terms);
+__attribute__((noinline, cold)) loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model,
+                                                      loop_cb *cb, void *arg, const struct loop_terms *terms);
 
 /* An argument was refused: an open chain must know. */
 loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *terms, int error);
