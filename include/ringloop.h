@@ -7,6 +7,10 @@
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
 #include <ringloop/op.h>
+#include <ringloop/op_file.h>
+#include <ringloop/op_path.h>
+#include <ringloop/op_poll.h>
+#include <ringloop/op_wait.h>
 #include <ringloop/post.h>
 #include <ringloop/stream.h>
 #include <ringloop/timer.h>

@@ -10,7 +10,6 @@
 #include "loop/user_data.h"
 #include "loop/wheel.h"
 
-#include <linux/openat2.h>
 #include <liburing.h>
 #include <ringloop/types.h>
 
@@ -88,7 +87,7 @@ struct context {
             uint8_t  kind  : 4; /* enum context_kind */
             uint8_t  opcode;
             uint16_t flags; /* enum context_flags */
-            int32_t  fd;    /* as in its SQE: without LOOP_FIXED_FLAG */
+            int32_t  fd;    /* with LOOP_FIXED_FLAG where it is one */
         };
         uint64_t brief; /* all of them at once */
     };
@@ -116,7 +115,7 @@ struct context_extended {
     _Alignas(16) uint8_t extra[LOOP_EXTRA_BYTES_MAX];
     union {
         struct sockaddr_storage address;
-        struct open_how         open_how;
+        char                    storage[CONTEXT_NAME_BYTES];
         struct {
             struct msghdr msg;
             struct iovec  iov[CONTEXT_IOV_INLINE];

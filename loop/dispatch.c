@@ -146,6 +146,19 @@ static void complete_one_shot(struct loop *loop, struct context *context, const 
         op_finish(loop, context, &result);
 }
 
+/* Another ring's LOOP_MESSAGE(): no operation of this one. */
+static bool message_came(struct loop *loop, const struct completion *completion)
+{
+    uint64_t              value = user_data_value(completion->user_data);
+    const struct handler *handler = &loop->handlers[value & 0xff];
+
+    if (handler->cb == NULL)
+        return false;
+    call_back(loop, handler->cb, &(struct loop_result){.res = completion->res, .value = value >> UD_MESSAGE_SHIFT},
+              handler->arg);
+    return true;
+}
+
 /* Completions of the library's own direct operations. */
 static bool complete_own(struct loop *loop, const struct completion *completion)
 {
@@ -153,6 +166,7 @@ static bool complete_own(struct loop *loop, const struct completion *completion)
     case HANDLER_CANCEL: cancel_completed(loop, completion); return true;
     case HANDLER_LINKED_TIMEOUT: linked_timeout_completed(loop, completion); return true;
     case HANDLER_WAKE: wake_completed(loop, completion); return true;
+    case HANDLER_MESSAGE: return message_came(loop, completion);
     default: return false;
     }
 }

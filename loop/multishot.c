@@ -19,7 +19,7 @@ static struct io_uring_sqe armed_sqe(struct context *context)
         return context_extended(context)->sqe;
     return (struct io_uring_sqe){
         .opcode = context->opcode,
-        .fd = context->fd,
+        .fd = context->fd & ~LOOP_FIXED_FLAG,
         .flags = arm->sqe_flags,
         .ioprio = arm->ioprio,
         .len = arm->len,
@@ -58,7 +58,7 @@ static void probe(struct loop *loop, struct context *context)
     const struct context_arm *arm = context_arm(context);
     struct io_uring_sqe       sqe = {
               .opcode = IORING_OP_RECV,
-              .fd = context->fd,
+              .fd = context->fd & ~LOOP_FIXED_FLAG,
               .flags = (uint8_t)(arm->sqe_flags & IOSQE_FIXED_FILE),
               .addr = (uint64_t)(uintptr_t)loop->scratch,
               .len = 1,

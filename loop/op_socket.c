@@ -61,7 +61,7 @@ static loop_id start_with_address(struct loop *loop, uint8_t opcode, int fd, con
     if (addr == NULL || addrlen == 0 || addrlen > CONTEXT_NAME_BYTES)
         return op_refuse(loop, __func__, terms, -EINVAL);
     request.sqe.addr2 = addrlen; /* both opcodes take it in the same place */
-    op_set_fd(&request, fd);
+    op_sqe_set_fd(&request.sqe, fd);
     return op_start_request(loop, __func__, &request);
 }
 
@@ -81,16 +81,6 @@ loop_id loop_bind(struct loop *loop, int fd, const struct sockaddr *addr, sockle
     return start_with_address(loop, IORING_OP_BIND, fd, addr, addrlen, cb, arg, terms);
 }
 
-/* All the rest name a descriptor and need nothing copied. */
-static inline __attribute__((always_inline)) loop_id start_on_fd(struct loop *loop, const char *call, int fd,
-                                                                 struct op_sqe model, loop_cb *cb, void *arg,
-                                                                 const struct loop_terms *terms)
-{
-    if (unlikely(fd < 0))
-        return op_refuse(loop, call, terms, -EBADF);
-    return op_start(loop, call, op_on_fd(model, fd), cb, arg, terms);
-}
-
 loop_id loop_listen(struct loop *loop, int fd, int backlog, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     loop_check_owner(loop, __func__);
@@ -98,8 +88,8 @@ loop_id loop_listen(struct loop *loop, int fd, int backlog, loop_cb *cb, void *a
         return op_refuse(loop, __func__, terms, -EINVAL);
     if (check_known(loop, IORING_OP_LISTEN) < 0)
         return op_refuse(loop, __func__, terms, -EOPNOTSUPP);
-    return start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_LISTEN, .len = (unsigned)backlog}, cb,
-                       arg, terms);
+    return op_start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_LISTEN, .len = (unsigned)backlog}, cb,
+                          arg, terms);
 }
 
 loop_id loop_accept(struct loop *loop, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags, loop_cb *cb,
@@ -107,20 +97,20 @@ loop_id loop_accept(struct loop *loop, int fd, struct sockaddr *addr, socklen_t 
 {
     if ((addr != NULL && addrlen == NULL) || (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
-    return start_on_fd(loop, __func__, fd,
-                       (struct op_sqe){.opcode = IORING_OP_ACCEPT,
-                                       .addr = (uint64_t)(uintptr_t)addr,
-                                       .off = (uint64_t)(uintptr_t)addrlen,
-                                       .op_flags = (unsigned)(flags | SOCK_CLOEXEC)},
-                       cb, arg, terms);
+    return op_start_on_fd(loop, __func__, fd,
+                          (struct op_sqe){.opcode = IORING_OP_ACCEPT,
+                                          .addr = (uint64_t)(uintptr_t)addr,
+                                          .off = (uint64_t)(uintptr_t)addrlen,
+                                          .op_flags = (unsigned)(flags | SOCK_CLOEXEC)},
+                          cb, arg, terms);
 }
 
 loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
         return op_refuse(loop, __func__, terms, -EINVAL);
-    return start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_SHUTDOWN, .len = (unsigned)how}, cb, arg,
-                       terms);
+    return op_start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_SHUTDOWN, .len = (unsigned)how}, cb,
+                          arg, terms);
 }
 
 /* The slot of a fixed file stands in its own field, counted from 1. */
@@ -137,36 +127,30 @@ loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const stru
     return op_start(loop, __func__, model, cb, arg, terms);
 }
 
-/* Whether a transfer's memory makes sense; the kernel counts in int. */
-static int check_transfer(const void *buf, size_t size)
-{
-    return (buf == NULL && size > 0) || size > INT_MAX ? -EINVAL : 0;
-}
-
 loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int flags, loop_cb *cb, void *arg,
                   const struct loop_terms *terms)
 {
-    if (unlikely(check_transfer(buf, size) < 0))
+    if (unlikely(op_check_transfer(buf, size, terms) < 0))
         return op_refuse(loop, __func__, terms, -EINVAL);
-    return start_on_fd(loop, __func__, fd,
-                       (struct op_sqe){.opcode = IORING_OP_SEND,
-                                       .addr = (uint64_t)(uintptr_t)buf,
-                                       .len = (unsigned)size,
-                                       .op_flags = (unsigned)(flags | MSG_WAITALL | MSG_NOSIGNAL)},
-                       cb, arg, terms);
+    return op_start_on_fd(loop, __func__, fd,
+                          (struct op_sqe){.opcode = IORING_OP_SEND,
+                                          .addr = (uint64_t)(uintptr_t)buf,
+                                          .len = (unsigned)size,
+                                          .op_flags = (unsigned)(flags | MSG_WAITALL | MSG_NOSIGNAL)},
+                          cb, arg, terms);
 }
 
 loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, loop_cb *cb, void *arg,
                   const struct loop_terms *terms)
 {
-    if (unlikely(check_transfer(buf, size) < 0))
+    if (unlikely(op_check_transfer(buf, size, terms) < 0))
         return op_refuse(loop, __func__, terms, -EINVAL);
-    return start_on_fd(loop, __func__, fd,
-                       (struct op_sqe){.opcode = IORING_OP_RECV,
-                                       .addr = (uint64_t)(uintptr_t)buf,
-                                       .len = (unsigned)size,
-                                       .op_flags = (unsigned)flags},
-                       cb, arg, terms);
+    return op_start_on_fd(loop, __func__, fd,
+                          (struct op_sqe){.opcode = IORING_OP_RECV,
+                                          .addr = (uint64_t)(uintptr_t)buf,
+                                          .len = (unsigned)size,
+                                          .op_flags = (unsigned)flags},
+                          cb, arg, terms);
 }
 
 enum { CONTROL_BYTES_MAX = 1 << 20 }; /* far more than the kernel takes (net.core.optmem_max) */
@@ -223,7 +207,50 @@ loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int fl
         (msg->msg_name != NULL && msg->msg_namelen > CONTEXT_NAME_BYTES) ||
         (msg->msg_control != NULL && msg->msg_controllen > CONTROL_BYTES_MAX))
         return op_refuse(loop, __func__, terms, -EINVAL);
-    op_set_fd(&request, fd);
+    op_sqe_set_fd(&request.sqe, fd);
+    return op_start_request(loop, __func__, &request);
+}
+
+/* Header and iovec array are copied; name and control data are written by the kernel, straight to the caller's. */
+static int prepare_received_message(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
+                                    const void *source)
+{
+    const struct msghdr *msg = source;
+    size_t               iov_bytes = msg->msg_iovlen * sizeof(struct iovec);
+
+    extended->msg = *msg;
+    extended->msg.msg_iov = extended->iov;
+    if (msg->msg_iovlen > CONTEXT_IOV_INLINE) {
+        extended->heap = memory_resize(loop, NULL, iov_bytes);
+        if (extended->heap == NULL)
+            return -ENOMEM;
+        extended->msg.msg_iov = extended->heap;
+    }
+    if (iov_bytes > 0)
+        memcpy(extended->msg.msg_iov, msg->msg_iov, iov_bytes);
+    extended->message = true;
+    sqe->addr = (uint64_t)(uintptr_t)&extended->msg;
+    return 0;
+}
+
+loop_id loop_recvmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
+                     const struct loop_terms *terms)
+{
+    struct op_request request = {
+        .sqe = {.opcode = IORING_OP_RECVMSG, .len = 1, .msg_flags = (unsigned)flags},
+        .kind = CONTEXT_ONE_SHOT,
+        .cb = cb,
+        .arg = arg,
+        .terms = terms,
+        .prepare = prepare_received_message,
+        .source = msg,
+    };
+
+    if (fd < 0)
+        return op_refuse(loop, __func__, terms, -EBADF);
+    if (msg == NULL || msg->msg_iovlen > IOV_MAX || (msg->msg_iov == NULL && msg->msg_iovlen > 0))
+        return op_refuse(loop, __func__, terms, -EINVAL);
+    op_sqe_set_fd(&request.sqe, fd);
     return op_start_request(loop, __func__, &request);
 }
 
@@ -245,7 +272,7 @@ loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb,
         return op_refuse(loop, __func__, terms, -EBADF);
     if ((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
-    op_set_fd(&request, fd);
+    op_sqe_set_fd(&request.sqe, fd);
     return op_start_request(loop, __func__, &request);
 }
 
@@ -267,6 +294,6 @@ loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags
     loop_check_owner(loop, __func__);
     if (fd < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
-    op_set_fd(&request, fd);
+    op_sqe_set_fd(&request.sqe, fd);
     return op_start_request(loop, __func__, &request);
 }

@@ -180,7 +180,7 @@ static int make_context(struct loop *loop, struct op_request *request, struct co
     context->kind = request->kind & 15;
     context->flags = request->flags | (linked ? CONTEXT_LINKED : 0);
     context->opcode = request->sqe.opcode;
-    context->fd = request->sqe.fd;
+    context->fd = op_fd_of(request->sqe.fd, request->sqe.flags);
     context->cb = request->cb;
     context->arg = request->arg;
     if ((terms->flags & LOOP_BACKGROUND) != 0)
@@ -338,7 +338,7 @@ static loop_id start_with_deadline(struct loop *loop, const struct op_sqe *model
     struct context *context = loop->pool.plain.free;
 
     loop->pool.plain.free = context->arg;
-    context->brief = context_brief_of(model->opcode, model->fd);
+    context->brief = context_brief_of(model->opcode, op_fd_of(model->fd, model->flags));
     context->flags = CONTEXT_DEADLINE;
     context->cb = cb;
     context->arg = arg;
@@ -360,6 +360,14 @@ static __attribute__((noinline)) loop_id start_long(struct loop *loop, const cha
         return start_with_deadline(loop, model, cb, arg, terms->timeout_ns);
     request.terms = terms;
     op_write_sqe(&request.sqe, *model, 0);
+    return op_start_request(loop, call, &request);
+}
+
+loop_id op_start_sqe(struct loop *loop, const char *call, const struct io_uring_sqe *sqe, loop_cb *cb, void *arg,
+                     const struct loop_terms *terms)
+{
+    struct op_request request = {.sqe = *sqe, .kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg, .terms = terms};
+
     return op_start_request(loop, call, &request);
 }
 

@@ -5,6 +5,7 @@
 #include "loop/loop_private.h"
 
 #include <errno.h>
+#include <limits.h>
 
 /* Copies memory that the kernel reads at submission into the extended context and points the SQE to it. */
 typedef int op_prepare(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
@@ -80,6 +81,12 @@ static inline bool op_cb_is_handler(const struct loop *loop, loop_cb *cb, const 
     return (uint32_t)(uintptr_t)cb - 4 < loop->handlers_end && (uintptr_t)arg <= LOOP_VALUE_MAX;
 }
 
+/* The descriptor of an SQE in our notation. */
+static inline int op_fd_of(int fd, uint8_t sqe_flags)
+{
+    return (sqe_flags & IOSQE_FIXED_FILE) == 0 ? fd : LOOP_FIXED(fd);
+}
+
 /* Nothing of it is out of line but what is rare: about fifty instructions. */
 static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop, const char *call, struct op_sqe model,
                                                               loop_cb *cb, void *arg, const struct loop_terms *terms)
@@ -94,7 +101,7 @@ static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop,
         if (unlikely(context == NULL || --loop->sqe_room < 0))
             goto rare;
         loop->pool.plain.free = context->arg;
-        context->brief = context_brief_of(model.opcode, model.fd);
+        context->brief = context_brief_of(model.opcode, op_fd_of(model.fd, model.flags));
         context->cb = cb;
         context->arg = arg;
         user_data = context->id;
@@ -116,6 +123,10 @@ rare : {
 }
 }
 
+/* The rare ones: an operation without anything to copy, of which the kernel may know nothing. */
+loop_id op_start_sqe(struct loop *loop, const char *call, const struct io_uring_sqe *sqe, loop_cb *cb, void *arg,
+                     const struct loop_terms *terms);
+
 /* Writes the descriptor, in either notation. */
 static inline struct op_sqe op_on_fd(struct op_sqe model, int fd)
 {
@@ -127,12 +138,29 @@ static inline struct op_sqe op_on_fd(struct op_sqe model, int fd)
     return model;
 }
 
-static inline void op_set_fd(struct op_request *request, int fd)
+static inline void op_sqe_set_fd(struct io_uring_sqe *sqe, int fd)
 {
-    struct op_sqe model = op_on_fd((struct op_sqe){.flags = request->sqe.flags}, fd);
+    sqe->fd = fd & ~LOOP_FIXED_FLAG;
+    if ((fd & LOOP_FIXED_FLAG) != 0)
+        sqe->flags |= IOSQE_FIXED_FILE;
+}
 
-    request->sqe.fd = model.fd;
-    request->sqe.flags = model.flags;
+/* What names a descriptor and needs nothing copied. */
+static inline __attribute__((always_inline)) loop_id op_start_on_fd(struct loop *loop, const char *call, int fd,
+                                                                    struct op_sqe model, loop_cb *cb, void *arg,
+                                                                    const struct loop_terms *terms)
+{
+    if (unlikely(fd < 0))
+        return op_refuse(loop, call, terms, -EBADF);
+    return op_start(loop, call, op_on_fd(model, fd), cb, arg, terms);
+}
+
+/* Whether a transfer's memory makes sense; the kernel counts in int. */
+static inline int op_check_transfer(const void *buf, size_t size, const struct loop_terms *terms)
+{
+    if (size > INT_MAX)
+        return -EINVAL;
+    return buf == NULL && size > 0 && (terms == NULL || (terms->flags & LOOP_LEND) == 0) ? -EINVAL : 0;
 }
 
 #endif

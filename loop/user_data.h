@@ -31,12 +31,13 @@ enum {
     UD_HANDLER_SHIFT = 2, /* as in LOOP_HANDLER() */
     UD_OPCODE_SHIFT = 10,
     UD_VALUE_SHIFT = 17,
+    UD_MESSAGE_SHIFT = 10, /* in the value of a message, above the handler it is for */
 };
 
 _Static_assert((int)UD_FOREIGN == (int)LOOP_FOREIGN, "public and private notation of foreign agree");
 
 /* Handlers of the library's own direct operations. */
-enum { HANDLER_CANCEL = LOOP_HANDLERS_MAX + 1, HANDLER_LINKED_TIMEOUT, HANDLER_WAKE, HANDLER_LAST = 255 };
+enum { HANDLER_CANCEL = LOOP_HANDLERS_MAX + 1, HANDLER_LINKED_TIMEOUT, HANDLER_WAKE, HANDLER_MESSAGE, HANDLER_LAST };
 
 static inline enum user_data_mode user_data_mode(uint64_t user_data)
 {

@@ -70,6 +70,11 @@ LOOP_API loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, in
 LOOP_API loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
                               const struct loop_terms *terms);
 
+/* recvmsg(2). Copies msg and its iovec array (at most 1024 entries); borrows the memory for data, name and control
+ * data. result->message is the header as the kernel left it: the sizes of name and control data, and flags. */
+LOOP_API loop_id loop_recvmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
+                              const struct loop_terms *terms);
+
 /* Multishot subscriptions: cb comes with LOOP_MORE for each connection (res: its descriptor, yours) or each piece of
  * data (res bytes in a lent buffer), until loop_cancel(), the end of the stream (res 0; an empty datagram counts as
  * such), or an error. What the kernel ends for reasons of its own (a full CQ, no buffer, fairness) the loop arms again,
