@@ -20,8 +20,9 @@ MAY_INCLUDE = {
     "fs": {"ringloop", "loop", "fs"},
     "examples": {"ringloop", "examples"},
     "bench": {"ringloop", "bench"},
+    "tools": {"ringloop", "tools"},
 }
-OURS = {"ringloop", "loop", "net", "fs", "tests", "examples", "bench"}
+OURS = {"ringloop", "loop", "net", "fs", "tests", "examples", "bench", "tools"}
 KERNEL = re.compile(r"^(liburing|linux/|asm/|asm-generic/|sys/syscall\.h)")
 # What enters the kernel's ring: the seams alone may.
 ENTERS = re.compile(r"\b(io_uring_enter2?|io_uring_submit\w*|io_uring_register\w*|io_uring_setup|"

@@ -145,7 +145,8 @@ LOOP_API int loop_submit_policy_set(struct loop *loop, const struct loop_submit_
 LOOP_API const struct loop_features *loop_features_get(const struct loop *loop);
 LOOP_API void                        loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats);
 
-/* Why io_uring can't be had, as far as an error of loop_create() and this system's settings tell. Any thread. */
+/* Why io_uring can't be had, as far as an error of loop_create() and this system's settings tell. Any thread. The
+ * program ringloop-doctor tries it out and tells more. */
 enum loop_obstacle {
     LOOP_OBSTACLE_NONE,       /* the error is none, or not about io_uring */
     LOOP_OBSTACLE_NO_KERNEL,  /* the kernel has no io_uring */
