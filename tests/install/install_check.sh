@@ -12,6 +12,7 @@ trap 'rm -rf "$scratch"' EXIT
 "$cmake" --build "$scratch/cmake" >> "$scratch/log"
 "$scratch/cmake/with_ringloop"
 "$scratch/cmake/with_static"
+if grep -q '^RINGLOOP_DOCTOR:BOOL=ON' "$build/CMakeCache.txt"; then "$scratch/prefix/bin/ringloop-doctor" --version; fi
 
 pc=$(dirname "$(find "$scratch/prefix" -name ringloop.pc)")
 export PKG_CONFIG_PATH=$pc
