@@ -109,7 +109,11 @@ void cancel_context(struct loop *loop, struct context *context)
         context->flags |= CONTEXT_CANCELED;
         dispatch_settle(loop, context, -ECANCELED, 0);
         return;
-    case CONTEXT_HELD: /* for the barrier to see when its turn comes */ context->flags |= CONTEXT_CANCELED; return;
+    case CONTEXT_HELD:
+        context->flags |= CONTEXT_CANCELED;
+        barrier_withdraw(loop, context);
+        dispatch_settle(loop, context, -ECANCELED, 0);
+        return;
     case CONTEXT_SETTLED: return;
     case CONTEXT_FREE: break;
     }
@@ -188,4 +192,59 @@ int loop_cancel(struct loop *loop, loop_id id)
     case UD_FOREIGN: return -ENOENT; /* no call has returned such an id */
     }
     return -ENOENT;
+}
+
+/* ---- many at once */
+
+/* Of the others the SQE's fd is something else. */
+static bool opcode_names_descriptor(uint8_t opcode)
+{
+    return opcode != IORING_OP_SOCKET && opcode != IORING_OP_WAITID && opcode != IORING_OP_FUTEX_WAIT &&
+           opcode != IORING_OP_FUTEX_WAKE && opcode != IORING_OP_SETXATTR && opcode != IORING_OP_GETXATTR;
+}
+
+struct many {
+    int fd;     /* -1: any */
+    int opcode; /* -1: any */
+};
+
+static bool is_meant(const struct context *context, struct many many)
+{
+    if ((context->flags & (CONTEXT_OBJECT | CONTEXT_CANCELED)) != 0 || context->state == CONTEXT_SETTLED)
+        return false;
+    if (many.opcode >= 0 && context->opcode != many.opcode)
+        return false;
+    return many.fd < 0 || (context->fd == many.fd && opcode_names_descriptor(context->opcode));
+}
+
+static int cancel_many(struct loop *loop, struct many many)
+{
+    uint64_t        slot = 0;
+    int             count = 0;
+    struct context *context;
+
+    while ((context = context_walk(&loop->pool, &slot)) != NULL)
+        if (is_meant(context, many)) {
+            cancel_context(loop, context);
+            count++;
+        }
+    return count;
+}
+
+int loop_cancel_fd(struct loop *loop, int fd)
+{
+    loop_check_owner(loop, __func__);
+    return fd < 0 ? -EBADF : cancel_many(loop, (struct many){.fd = fd, .opcode = -1});
+}
+
+int loop_cancel_opcode(struct loop *loop, unsigned opcode)
+{
+    loop_check_owner(loop, __func__);
+    return opcode >= OPCODES_MAX ? -EINVAL : cancel_many(loop, (struct many){.fd = -1, .opcode = (int)opcode});
+}
+
+int loop_cancel_all(struct loop *loop)
+{
+    loop_check_owner(loop, __func__);
+    return cancel_many(loop, (struct many){.fd = -1, .opcode = -1});
 }

@@ -53,6 +53,8 @@ static void drop(struct loop *loop)
             continue;
         if (context_is_extended(context) && context_extended(context)->release != 0)
             buffer_hand_back(loop, context_extended(context)->release);
+        if ((context->flags & CONTEXT_BARRED) != 0)
+            barrier_ended(loop, context->id);
         context_retire(context);
         context_free(loop, context);
         loop->ops_in_flight--;

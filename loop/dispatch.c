@@ -69,6 +69,8 @@ void op_finish(struct loop *loop, struct context *context, struct loop_result *r
         loop->background--;
     if ((context->flags & CONTEXT_CHAINED) != 0 && context->chain_next != 0)
         cancel_link_begun(loop, context->chain_next);
+    if ((context->flags & CONTEXT_BARRED) != 0)
+        barrier_ended(loop, context->id);
     context_retire(context);
     loop->ops_in_flight--;
     if (!extended)

@@ -48,6 +48,7 @@ struct post_queue {
 };
 
 struct buffer_group;
+struct barrier;
 struct block;
 enum { BUFFER_GROUPS_MAX = 16, BUFFER_COPIES = BUFFER_GROUPS_MAX, DISPATCH_BATCH = 256, OPCODES_MAX = 128 };
 
@@ -89,6 +90,7 @@ struct loop {
     struct loop_timer_node due;
     struct loop_timer_node cancel_retry;    /* cancels that have missed are repeated then */
     uint64_t               cancel_delay_ns; /* grows from one repetition to the next */
+    struct barrier        *barriers;        /* the first of them, in the order of their start; NULL: none */
     bool                   running, destroying, wake_armed, happened;
     struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
 
@@ -218,6 +220,13 @@ void cancel_link_begun(struct loop *loop, uint64_t id);
 void cancel_completed(struct loop *loop, const struct completion *completion);
 void linked_timeout_completed(struct loop *loop, const struct completion *completion);
 void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node);
+
+/* barrier.c */
+struct barrier;
+/* Holds an operation back whose SQE is saved. 0 or -ENOMEM. */
+int  barrier_hold(struct loop *loop, struct context_extended *held);
+void barrier_ended(struct loop *loop, uint64_t id); /* of one that is marked */
+void barrier_withdraw(struct loop *loop, struct context *context);
 
 /* multishot.c */
 void multishot_complete(struct loop *loop, struct context *context, const struct completion *completion);

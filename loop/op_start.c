@@ -5,7 +5,7 @@
 
 enum {
     TERMS_FLAGS_ALL = LOOP_LINKED_TIMEOUT | LOOP_BACKGROUND | LOOP_EXTENDED | LOOP_POLL_FIRST | LOOP_ASYNC |
-                      LOOP_UNCHAINED | LOOP_LEND
+                      LOOP_UNCHAINED | LOOP_LEND | LOOP_BARRIER
 };
 
 static const struct loop_terms terms_default;
@@ -76,6 +76,8 @@ static int check_terms(struct loop *loop, struct op_request *request)
         return -EINVAL;
     if (terms->personality != 0)
         request->sqe.personality = terms->personality;
+    if ((terms->flags & LOOP_BARRIER) != 0 && (is_chained(loop, request) || (terms->flags & LOOP_LINKED_TIMEOUT) != 0))
+        return -EINVAL;
     if (is_chained(loop, request)) {
         if (is_multishot(request) || (terms->flags & LOOP_BACKGROUND) != 0)
             return -EINVAL;
@@ -132,7 +134,7 @@ static bool needs_extended(const struct op_request *request)
     const struct loop_terms *terms = request->terms;
 
     return request->prepare != NULL || terms->data_size > 0 || terms->release != 0 ||
-           (terms->flags & LOOP_EXTENDED) != 0 || (request->flags & CONTEXT_FIXED_RESULT) != 0 ||
+           (terms->flags & (LOOP_EXTENDED | LOOP_BARRIER)) != 0 || (request->flags & CONTEXT_FIXED_RESULT) != 0 ||
            (needs_arm(request) && terms->timeout_ns != 0) || request->kind == CONTEXT_TIMEOUT;
 }
 
@@ -227,6 +229,15 @@ static void place_chained(struct loop *loop, struct op_request *request, struct 
     loop->chain_ops++;
 }
 
+static void start_deadline(struct loop *loop, struct context *context, uint64_t timeout_ns)
+{
+    if (timeout_ns == 0)
+        return;
+    context->flags |= CONTEXT_DEADLINE;
+    context->deadline.deadline_ns = ns_add(loop_time(loop), timeout_ns);
+    wheel_start(&loop->wheel, &context->deadline, WHEEL_OP);
+}
+
 static int place(struct loop *loop, struct op_request *request, struct context *context)
 {
     struct io_uring_sqe *sqe;
@@ -244,15 +255,20 @@ static int place(struct loop *loop, struct op_request *request, struct context *
         pair[0].flags |= IOSQE_IO_LINK;
         return submit_block(loop, pair, 2);
     }
+    if ((request->terms->flags & LOOP_BARRIER) != 0) {
+        int r;
+
+        start_deadline(loop, context, request->terms->timeout_ns);
+        r = barrier_hold(loop, context_extended(context));
+        if (r < 0 && (context->flags & CONTEXT_DEADLINE) != 0)
+            wheel_cancel(&loop->wheel, &context->deadline);
+        return r;
+    }
     sqe = submit_sqe(loop, true);
     if (sqe == NULL)
         return -ENOMEM;
     *sqe = request->sqe;
-    if (request->terms->timeout_ns != 0) {
-        context->flags |= CONTEXT_DEADLINE;
-        context->deadline.deadline_ns = ns_add(loop_time(loop), request->terms->timeout_ns);
-        wheel_start(&loop->wheel, &context->deadline, WHEEL_OP);
-    }
+    start_deadline(loop, context, request->terms->timeout_ns);
     submit_sqe_done(loop);
     return 0;
 }
@@ -376,6 +392,11 @@ loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *
                       const struct loop_terms *terms)
 {
     return start_long(loop, call, model, cb, arg, terms);
+}
+
+loop_id loop_barrier(struct loop *loop, loop_cb *cb, void *arg)
+{
+    return loop_nop(loop, cb, arg, LOOP_TERMS(.flags = LOOP_BARRIER));
 }
 
 int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t group)

@@ -90,6 +90,20 @@ LOOP_API loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, 
  * generation: for one of a registered handler the answer is 0 in any case. */
 LOOP_API int loop_cancel(struct loop *loop, loop_id id);
 
+/* The same for many: every operation that names the descriptor (in the notation it was started with), that is of the
+ * opcode (IORING_OP_*), or every one. Those of listeners, streams and other objects are passed by: close these instead.
+ * So are operations in direct mode and foreign SQEs, which only loop_async_cancel() can find. Return how many were
+ * asked to end, those asked before not counted; -EBADF, -EINVAL for a number that is no descriptor, no opcode. */
+LOOP_API int loop_cancel_fd(struct loop *loop, int fd);
+LOOP_API int loop_cancel_opcode(struct loop *loop, unsigned opcode);
+LOOP_API int loop_cancel_all(struct loop *loop);
+
+/* A barrier: cb is called when all one-shot operations started before it have ended, be it well or not; those started
+ * after it may go on before. With LOOP_BARRIER in its terms any operation is held back so: the kernel sees it only
+ * then. Multishots, raw and direct operations and those of objects are not waited for. A held operation can be
+ * cancelled, and its deadline counts from its start. Not in chains, not with LOOP_LINKED_TIMEOUT (-EINVAL). */
+LOOP_API loop_id loop_barrier(struct loop *loop, loop_cb *cb, void *arg);
+
 /* Chains: operations started between begin and end run one after the other, each when the one before has succeeded
  * (soft), or ended in any way (LOOP_CHAIN_HARD); after a failure in a soft chain the rest end with -ECANCELED. They
  * reach the kernel together or not at all: if any of them fails to start, loop_chain_end() drops them all, no callback
