@@ -12,6 +12,7 @@
 #include <ringloop/op_poll.h>
 #include <ringloop/op_wait.h>
 #include <ringloop/post.h>
+#include <ringloop/sendfile.h>
 #include <ringloop/stream.h>
 #include <ringloop/timer.h>
 #include <ringloop/types.h>
