@@ -17,5 +17,6 @@
 #include <ringloop/timer.h>
 #include <ringloop/types.h>
 #include <ringloop/version.h>
+#include <ringloop/work.h>
 
 #endif

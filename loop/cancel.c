@@ -115,6 +115,7 @@ void cancel_context(struct loop *loop, struct context *context)
         dispatch_settle(loop, context, -ECANCELED, 0);
         return;
     case CONTEXT_SETTLED: return;
+    case CONTEXT_WORKING: work_cancel(loop, context); return;
     case CONTEXT_FREE: break;
     }
     check_failed("a context in use is not free", __FILE__, __LINE__);

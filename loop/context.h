@@ -9,6 +9,7 @@
 #include "loop/base.h"
 #include "loop/user_data.h"
 #include "loop/wheel.h"
+#include "loop/work.h"
 
 #include <liburing.h>
 #include <ringloop/types.h>
@@ -18,6 +19,7 @@ enum context_kind {
     CONTEXT_ONE_SHOT,
     CONTEXT_LENDING,   /* one-shot, into a buffer that the kernel picks from a group */
     CONTEXT_RAW,       /* may complete often; ends when the kernel says so */
+    CONTEXT_WORK,      /* a function for the work pool; always extended */
     CONTEXT_ZERO_COPY, /* two completions: the result, then the notification that the memory is free */
     /* From here on multishots: armed again as long as nothing is wrong. */
     CONTEXT_ACCEPT,
@@ -38,6 +40,7 @@ enum context_state {
     CONTEXT_PAUSED,  /* a multishot that the user lets rest */
     CONTEXT_HELD,    /* waits behind a barrier; its SQE is saved */
     CONTEXT_SETTLED, /* its result is known, its callback still to come */
+    CONTEXT_WORKING, /* the work pool has it: no completion is to come */
 };
 
 enum context_flags {
@@ -120,6 +123,7 @@ struct context_extended {
             struct msghdr msg;
             struct iovec  iov[CONTEXT_IOV_INLINE];
         };
+        struct work_item work;
     };
 };
 _Static_assert(sizeof(struct context) == 64, "one cache line");

@@ -63,7 +63,7 @@ static int options_complete(struct loop_options *options)
         options->buffer_size > INT32_MAX || options->flags != 0 || options->reserved != 0 ||
         options->posts_max > OPS_MOST)
         return -EINVAL;
-    return 0;
+    return work_options_complete(&options->work);
 }
 
 static void features_fill(struct loop *loop)
@@ -180,7 +180,7 @@ static void tasks_run(struct loop *loop)
 static bool work_at_hand(const struct loop *loop)
 {
     return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
-           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop);
+           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop);
 }
 
 /* Whether the kernel has to be entered even if there is no need to wait. */
@@ -257,6 +257,7 @@ static void turn(struct loop *loop, uint64_t limit_ns, bool once)
     }
     wait_for_work(loop, timeout_until_timer(loop, limit_ns));
     dispatch_completions(loop);
+    work_run(loop);
     post_run(loop);
     timer_run_due(loop);
 }
@@ -317,6 +318,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     tasks_run(loop);
     wait_for_work(loop, timeout_ns);
     count = dispatch_completions(loop);
+    work_run(loop);
     post_run(loop);
     leave_nothing_behind(loop);
     __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
@@ -351,9 +353,10 @@ static void drain(struct loop *loop)
         __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
         wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
         dispatch_completions(loop);
+        work_run(loop);
         if (loop->now_ns < look_ns)
             continue;
-        if (loop_ops_in_flight(loop) > 0 && loop_ops_in_flight(loop) == left)
+        if (loop_ops_in_flight(loop) > work_in_flight(loop) && loop_ops_in_flight(loop) == left)
             cancel_any(loop);
         left = loop_ops_in_flight(loop);
         look_ns = loop->now_ns + drain_wait_ns;
@@ -375,6 +378,7 @@ int loop_destroy(struct loop *loop)
     timers_stop_all(loop);
     if (owner && become_owner(loop) == 0)
         drain(loop);
+    work_pool_destroy(loop);
     buffer_groups_destroy(loop);
     ring_close(&loop->ring, owner);
     sys_close(loop->wake_fd);
@@ -415,4 +419,5 @@ void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
     ret_stats->posts_full = __atomic_load_n(&loop->posts.full, __ATOMIC_RELAXED);
     ret_stats->wakes = __atomic_load_n(&loop->wakes, __ATOMIC_RELAXED);
     ret_stats->context_bytes = loop->pool.bytes;
+    work_stats(loop, ret_stats);
 }

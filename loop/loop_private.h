@@ -9,6 +9,7 @@
 #include "loop/ring.h"
 #include "loop/seam_sys.h"
 #include "loop/wheel.h"
+#include "loop/work.h"
 
 #include <pthread.h>
 #include <ringloop/buffer.h>
@@ -50,7 +51,7 @@ struct post_queue {
 struct buffer_group;
 struct barrier;
 struct block;
-enum { BUFFER_GROUPS_MAX = 16, BUFFER_COPIES = BUFFER_GROUPS_MAX, DISPATCH_BATCH = 256, OPCODES_MAX = 128 };
+enum { BUFFER_GROUPS_MAX = 16, BUFFER_COPIES = BUFFER_GROUPS_MAX, DISPATCH_BATCH = 256, OPCODES_MAX = 128, OPCODE_NONE = 127 };
 
 /* An object that the loop closes when it is destroyed. */
 struct loop_object_class {
@@ -106,6 +107,7 @@ struct loop {
 
     /* Other threads. */
     struct post_queue posts;
+    struct work_pool *work; /* NULL before the first work item */
     int               wake_fd;
     int               sleeping; /* atomic: the loop waits, or is about to */
     int               stopping; /* atomic */

@@ -5,6 +5,7 @@
 #ifndef RINGLOOP_LOOP_SEAM_SYS_H
 #define RINGLOOP_LOOP_SEAM_SYS_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -23,6 +24,11 @@ int sys_close(int fd);
 
 int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
 int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
+
+/* Threads: all signals are blocked but those of a thread's own faults, which would kill the process unseen. */
+int  sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
+int  sys_thread_join(pthread_t thread);
+void sys_thread_name(const char *name); /* of the calling thread; at most 15 characters */
 
 /* Reads a small file as one decimal number, e.g. a sysctl. */
 int sys_read_number(const char *path, long *ret_number);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -79,6 +80,34 @@ int sys_eventfd_signal(int fd)
 
     errno = saved;
     return r == -EAGAIN ? 0 : r;
+}
+
+int sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    sigset_t         blocked, before;
+    pthread_t        thread;
+    int              r;
+
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before); /* inherited */
+    r = pthread_create(&thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r == 0)
+        *ret_thread = thread;
+    return -r;
+}
+
+int sys_thread_join(pthread_t thread)
+{
+    return -pthread_join(thread, NULL);
+}
+
+void sys_thread_name(const char *name)
+{
+    (void)pthread_setname_np(pthread_self(), name);
 }
 
 int sys_read_number(const char *path, long *ret_number)

@@ -5,7 +5,7 @@
  *
  * The order of one turn: results known early and what objects have gathered (writes, closes); submit and wait (until
  * the next timer; not at all while results, posts or timers are due); refresh the cached time; completions in the order
- * the kernel gave them; posts; due timers, by (deadline, order of start). */
+ * the kernel gave them; results of the work pool; posts; due timers, by (deadline, order of start). */
 #ifndef RINGLOOP_LOOP_H
 #define RINGLOOP_LOOP_H
 
@@ -32,6 +32,17 @@ struct loop_submit_policy {
     uint64_t min_wait_ns;    /* 0: none */
 };
 
+/* The pool of threads for loop_work(). A class may hold no more than its number of threads at a time; one that is
+ * greater than threads_max means all. See work.h. */
+struct loop_work_options {
+    uint32_t threads_max;         /* 0: 4; at most 1024 */
+    uint32_t default_threads_max; /* 0: all. Fewer keep some free for urgent items */
+    uint32_t slow_threads_max;    /* 0: half of them, rounded up */
+    uint32_t urgent_threads_max;  /* 0: all */
+    uint32_t queue_max;           /* 0: 1 048 576 items that have not begun, then -ENOBUFS */
+    uint32_t reserved;
+};
+
 /* { 0 }, or NULL, is valid and the default. Reserved members must be 0. */
 struct loop_options {
     uint32_t                  sq_entries; /* 0: 256; rounded up to a power of two, at least 8, at most 32768 */
@@ -44,6 +55,7 @@ struct loop_options {
     uint32_t                  buffer_count; /* 0: 256; a power of two up to 32768 */
     uint32_t                  flags;        /* none yet: must be 0 */
     uint32_t                  reserved;
+    struct loop_work_options  work;
 };
 
 /* What was obtained from this kernel. Found out by asking for it, never by its version. */
@@ -92,6 +104,9 @@ struct loop_stats {
     uint64_t timers_fired;
     uint64_t foreign_cqes;  /* completions of the user's own SQEs */
     uint64_t context_bytes; /* level: memory held by the context pool */
+    uint64_t work_waiting;  /* level: work items that have not begun */
+    uint64_t work_threads;  /* level: threads of the work pool */
+    uint64_t work_full;     /* work items refused with -ENOBUFS: queue_max were waiting */
 };
 
 enum loop_run_mode {
@@ -109,20 +124,20 @@ LOOP_API LOOP_MUST_USE int loop_create(struct loop **ret_loop, const struct loop
 LOOP_API int loop_run(struct loop *loop, enum loop_run_mode mode);
 
 /* Waits for completions for at most timeout_ns (UINT64_MAX: without limit) and calls back for what there is, and
- * for posts, in no promised order: the step for layers that bring an order of their own. Timers and deadlines of
- * operations are not looked at: use loop_run() for them. Posts, loop_wake() and loop_stop() end the wait. Returns the
- * number of completions taken, or -EBUSY from inside a callback. */
+ * for results of work and posts, in no promised order: the step for layers that bring an order of their own. Timers and
+ * deadlines of operations are not looked at: use loop_run() for them. Posts, loop_wake() and loop_stop() end the wait.
+ * Returns the number of completions taken, or -EBUSY from inside a callback. */
 LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
 
 /* Makes loop_run() return after the turn in progress, or at once when it is next called; running again
  * afterwards is fine. Any thread; async-signal-safe. */
 LOOP_API void loop_stop(struct loop *loop);
 
-/* Runs the posts that wait, cancels every operation, closes every object, stops every timer, calls all final and close
- * callbacks, waits until the kernel has let go of all memory, and frees the loop. NULL is fine. New operations started
- * by those callbacks get -ECANCELED. Returns 0, or -EBUSY from inside a callback. On a thread other than the owner it
- * works only while nothing is in flight, and aborts otherwise: the kernel allows only the owner to cancel; do that
- * after the owner's thread has ended. */
+/* Runs the posts that wait, cancels every operation (work that runs is waited for), closes every object, stops every
+ * timer, calls all final and close callbacks, waits until the kernel has let go of all memory, and frees the loop. NULL
+ * is fine. New operations started by those callbacks get -ECANCELED. Returns 0, or -EBUSY from inside a callback. On a
+ * thread other than the owner it works only while nothing is in flight, and aborts otherwise: the kernel allows only
+ * the owner to cancel; do that after the owner's thread has ended. */
 LOOP_API int loop_destroy(struct loop *loop);
 
 /* Whether something keeps the loop alive: operations, started timers, open objects, posts. */

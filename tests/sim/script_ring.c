@@ -6,17 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- seam 2: the real system, but for the clock and files */
+/* ---- seam 2: the real system, but for the clock, files and the number of threads */
 
-#define sys_clock_ns    sys_clock_ns_real
-#define sys_read_number sys_read_number_real
+#define sys_clock_ns     sys_clock_ns_real
+#define sys_read_number  sys_read_number_real
+#define sys_thread_start sys_thread_start_real
 uint64_t sys_clock_ns_real(void);
 int      sys_read_number_real(const char *path, long *ret_number);
+int      sys_thread_start_real(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
 #include "loop/sys_linux.c"
 #undef sys_clock_ns
 #undef sys_read_number
+#undef sys_thread_start
 uint64_t sys_clock_ns(void);
 int      sys_read_number(const char *path, long *ret_number);
+int      sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
 
 struct script script;
 
@@ -35,6 +39,16 @@ int sys_read_number(const char *path, long *ret_number)
         }
     }
     return -ENOENT;
+}
+
+int sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
+{
+    if (script.threads_started >= script.threads_most) {
+        script.threads_refused++;
+        return -EAGAIN;
+    }
+    script.threads_started++;
+    return sys_thread_start_real(ret_thread, run, arg);
 }
 
 /* ---- the ring's memory */
@@ -70,6 +84,7 @@ void script_reset(void)
                       IORING_FEAT_REG_REG_RING | IORING_FEAT_MIN_TIMEOUT;
     script.opcode_last = IORING_OP_LAST - 1;
     script.entries_most = UINT32_MAX;
+    script.threads_most = UINT32_MAX;
     current = NULL;
 }
 

@@ -44,6 +44,7 @@ struct script {
     int      register_error; /* of IORING_REGISTER_PBUF_RING */
     int      register_fds_error;
     unsigned opcode_last;
+    unsigned threads_most; /* further ones get -EAGAIN; they are real threads */
     void (*on_wait)(void *arg);
     void               *on_wait_arg;
     struct script_enter plan[SCRIPT_PLAN_MAX]; /* of the next enters */
@@ -59,6 +60,7 @@ struct script {
     struct io_uring_sqe pending[SCRIPT_PENDING_MAX]; /* in the order submitted */
     unsigned            pending_count;
     unsigned            taken; /* SQEs in all */
+    unsigned            threads_started, threads_refused;
 };
 
 extern struct script script;

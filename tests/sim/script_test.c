@@ -3,6 +3,10 @@
 #include "tests/sim/script_ring.h"
 #include "tests/support/test.h"
 
+#include <poll.h>
+#include <semaphore.h>
+#include <time.h>
+
 static struct loop *loop;
 static char         buffer[4096];
 
@@ -1171,6 +1175,142 @@ START_TEST(destroy_after_stop)
 }
 END_TEST
 
+/* ---- the work pool: its threads are real, and there are only so many */
+
+/* Waits until a thread of the pool wakes the loop. */
+static void wait_for_wake(void *arg)
+{
+    struct io_uring_sqe *sqe = script_find(IORING_OP_POLL_ADD, 0);
+    struct pollfd        wake;
+    uint64_t             count;
+
+    (void)arg;
+    ck_assert_ptr_nonnull(sqe);
+    wake = (struct pollfd){.fd = sqe->fd, .events = POLLIN};
+    ck_assert_int_eq(poll(&wake, 1, 20000), 1);
+    ck_assert_int_eq(read(wake.fd, &count, sizeof(count)), sizeof(count));
+    script_complete(sqe, POLLIN, IORING_CQE_F_MORE);
+}
+
+struct still {
+    sem_t           *sem;
+    _Atomic uint32_t entered;
+};
+
+static int32_t still_fn(void *arg)
+{
+    struct still   *still = arg;
+    struct timespec end;
+
+    still->entered++;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 20;
+    while (sem_timedwait(still->sem, &end) != 0)
+        if (errno != EINTR)
+            abort();
+    return 1;
+}
+
+static int32_t at_once_fn(void *arg)
+{
+    (void)arg;
+    return 2;
+}
+
+static void wait_entered(const struct still *still, uint32_t count)
+{
+    for (int i = 0; i < 200000 && still->entered < count; i++)
+        test_sleep(100 * LOOP_MICROSECOND);
+    ck_assert_uint_eq(still->entered, count);
+}
+
+static void still_cb(struct loop *of, const struct loop_result *result, void *arg)
+{
+    (void)of, (void)arg;
+    ck_assert_int_eq(result->res, 1);
+}
+
+static void count_result(struct loop *of, const struct loop_result *result, void *arg)
+{
+    (void)of;
+    ck_assert_int_eq(result->res, 2);
+    ++*(uint32_t *)arg;
+}
+
+/* Goal: where no thread can be started, the call says so and leaves nothing behind; later it may work. */
+START_TEST(no_thread)
+{
+    struct test_log log = {0};
+
+    script.on_wait = wait_for_wake;
+    script.threads_most = 0;
+    for (unsigned i = 1; i <= 3; i++) {
+        ck_assert_int_eq(loop_work(loop, LOOP_WORK_DEFAULT, at_once_fn, test_log_cb, &log, NULL), -EAGAIN);
+        ck_assert_uint_eq(script.threads_refused, i);
+    }
+    ck_assert(!loop_alive(loop));
+    ck_assert_uint_eq(test_stats(loop).ops_started, 0);
+    ck_assert_uint_eq(test_stats(loop).work_waiting, 0);
+    script.threads_most = 1;
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_SLOW, at_once_fn, test_log_cb, &log, NULL), 0);
+    test_run(loop);
+    test_log_is(&log, 2);
+}
+END_TEST
+
+/* Goal: with fewer threads than wanted all items run; the slow class still leaves one to the others; and once a turn
+ * more are tried for. Method: two of four threads can be had; items that stand still. */
+START_TEST(few_threads)
+{
+    struct loop_stats stats;
+    struct still      files = {0}, slow = {0};
+    uint32_t          calls = 0;
+    sem_t             sem;
+
+    ck_assert_int_eq(sem_init(&sem, 0, 0), 0);
+    files.sem = slow.sem = &sem;
+    script.on_wait = wait_for_wake;
+    script.threads_most = 2;
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, still_fn, still_cb, &files, NULL), 0);
+    wait_entered(&files, 2);
+    ck_assert_uint_eq(script.threads_refused, 1); /* once a turn */
+    test_turns(loop, 1);
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_URGENT, still_fn, still_cb, &files, NULL), 0);
+    ck_assert_uint_eq(script.threads_refused, 2);
+    for (int i = 0; i < 6; i++)
+        ck_assert_int_eq(sem_post(&sem), 0);
+    test_run(loop);
+    ck_assert_uint_eq(files.entered, 6);
+
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_gt(loop_work(loop, LOOP_WORK_SLOW, still_fn, still_cb, &slow, NULL), 0);
+    wait_entered(&slow, 1);
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, at_once_fn, count_result, &calls, NULL), 0);
+    while (calls == 0)
+        ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 1);
+    ck_assert_uint_eq(slow.entered, 1);
+
+    script.threads_most = 4; /* now there are more, and the slow class has its two */
+    test_turns(loop, 1);
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_URGENT, still_fn, still_cb, &files, NULL), 0);
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_URGENT, still_fn, still_cb, &files, NULL), 0);
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, at_once_fn, count_result, &calls, NULL), 0);
+    wait_entered(&files, 8);
+    wait_entered(&slow, 2);
+    ck_assert_uint_eq(calls, 1);
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(sem_post(&sem), 0);
+    test_run(loop);
+    ck_assert_uint_eq(slow.entered, 3);
+    stats = test_stats(loop);
+    ck_assert_uint_eq(calls, 2);
+    ck_assert_uint_eq(stats.ops_finished, 13);
+    ck_assert_uint_eq(stats.work_threads, 4);
+    sem_destroy(&sem);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("script");
@@ -1234,5 +1374,10 @@ Suite *test_suite(void)
     tcase_add_test(tcase, destroy_waits_for_the_kernel);
     tcase_add_test(tcase, destroy_after_stop);
     tcase_add_loop_test(tcase, destroy_with_errors, 0, 2);
+
+    tcase = test_case_without_ring(suite, "work");
+    tcase_add_checked_fixture(tcase, loop_setup, loop_teardown);
+    tcase_add_test(tcase, no_thread);
+    tcase_add_test(tcase, few_threads);
     return suite;
 }

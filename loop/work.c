@@ -1,0 +1,454 @@
+/* loop/work.c: the work pool: operations that are functions, run on threads.
+ *
+ * One lock guards queues, counts and the list of items done. Only the loop's thread queues, and starts and ends
+ * threads. Items are parts of extended contexts, so that neither to run nor to deliver one needs memory. */
+#include "loop/op_start.h"
+
+#include <string.h>
+
+enum {
+    THREADS_DEFAULT = 4,
+    THREADS_MOST = 1024,
+    QUEUE_DEFAULT = 1 << 20,
+    QUEUE_MOST = 1 << 28,
+    CLASSES = LOOP_WORK_URGENT + 1,
+    TERMS_FLAGS_WORK = LOOP_BACKGROUND | LOOP_EXTENDED | LOOP_UNCHAINED,
+};
+
+enum item_state {
+    ITEM_QUEUED,
+    ITEM_RUNNING,
+    ITEM_OVER, /* among those done, or taken out of its queue */
+};
+
+LIST_DEFINE(item, struct work_item)
+
+struct work_queue {
+    struct work_item items;
+    uint32_t         waiting, running;
+    uint32_t         threads_max;
+};
+
+struct work_pool {
+    pthread_mutex_t   lock;
+    pthread_cond_t    called; /* calls > 0, or ending */
+    struct loop      *loop;
+    struct work_queue queues[CLASSES];
+    struct work_item  done;
+    int               done_waiting; /* atomic: done is not empty */
+    uint64_t          order;
+    uint32_t          waiting, waiting_max;
+    uint32_t          in_flight; /* of the loop's thread */
+    uint64_t          full;
+    uint32_t          idle;  /* threads that wait and have not been called */
+    uint32_t          calls; /* threads called that have not noticed yet */
+    uint32_t          threads_count, threads_max;
+    bool              thread_failed; /* the last time that one was to be started, */
+    uint64_t          failed_turn;   /* which was in this turn */
+    bool              ending;
+    pthread_t         threads[];
+};
+
+static uint32_t or_default(uint32_t value, uint32_t otherwise)
+{
+    return value == 0 ? otherwise : value;
+}
+
+int work_options_complete(struct loop_work_options *options)
+{
+    options->threads_max = or_default(options->threads_max, THREADS_DEFAULT);
+    options->queue_max = or_default(options->queue_max, QUEUE_DEFAULT);
+    options->default_threads_max = or_default(options->default_threads_max, options->threads_max);
+    options->slow_threads_max = or_default(options->slow_threads_max, (options->threads_max + 1) / 2);
+    options->urgent_threads_max = or_default(options->urgent_threads_max, options->threads_max);
+    if (options->threads_max > THREADS_MOST || options->default_threads_max > THREADS_MOST ||
+        options->slow_threads_max > THREADS_MOST || options->urgent_threads_max > THREADS_MOST ||
+        options->queue_max > QUEUE_MOST || options->reserved != 0)
+        return -EINVAL;
+    return 0;
+}
+
+/* ---- queues: under the lock */
+
+/* Where threads could not be started, a class that was to leave some to the others still does. */
+static uint32_t threads_for(const struct work_pool *pool, const struct work_queue *queue)
+{
+    if (pool->thread_failed && queue->threads_max < pool->threads_max && queue->threads_max >= pool->threads_count)
+        return pool->threads_count > 1 ? pool->threads_count - 1 : 1;
+    return queue->threads_max;
+}
+
+/* The first item of the class if it may begin. */
+static struct work_item *first(struct work_pool *pool, enum loop_work_class work_class)
+{
+    struct work_queue *queue = &pool->queues[work_class];
+
+    if (item_list_empty(&queue->items) || queue->running >= threads_for(pool, queue))
+        return NULL;
+    return queue->items.next;
+}
+
+static void take_out(struct work_pool *pool, struct work_item *item)
+{
+    item_list_remove(item);
+    pool->queues[item->work_class].waiting--;
+    pool->waiting--;
+}
+
+/* The item that a free thread runs next; NULL if none may begin. */
+static struct work_item *take(struct work_pool *pool)
+{
+    struct work_item *item = first(pool, LOOP_WORK_URGENT), *slow;
+
+    if (item == NULL) {
+        item = first(pool, LOOP_WORK_DEFAULT);
+        slow = first(pool, LOOP_WORK_SLOW);
+        if (item == NULL || (slow != NULL && slow->order < item->order))
+            item = slow;
+    }
+    if (item == NULL || pool->ending)
+        return NULL;
+    take_out(pool, item);
+    pool->queues[item->work_class].running++;
+    item->state = ITEM_RUNNING;
+    return item;
+}
+
+/* Returns whether the loop has to be told: it knows of those that were done before and not fetched yet. */
+static bool finish(struct work_pool *pool, struct work_item *item)
+{
+    bool tell = item_list_empty(&pool->done);
+
+    pool->queues[item->work_class].running--;
+    item->state = ITEM_OVER;
+    item_list_append(&pool->done, item);
+    __atomic_store_n(&pool->done_waiting, 1, __ATOMIC_SEQ_CST);
+    return tell;
+}
+
+/* ---- threads */
+
+/* Each call is for one thread. A thread only waits when no item may begin; so an item that may either has a call of its
+ * own on the way, or no thread waits. */
+static struct work_item *wait_for_item(struct work_pool *pool)
+{
+    struct work_item *item = NULL;
+
+    while (item == NULL && !pool->ending) {
+        pool->idle++;
+        while (pool->calls == 0 && !pool->ending)
+            pthread_cond_wait(&pool->called, &pool->lock);
+        if (pool->calls > 0)
+            pool->calls--;
+        else
+            pool->idle--;
+        item = take(pool);
+    }
+    return item;
+}
+
+static void *worker(void *arg)
+{
+    struct work_pool *pool = arg;
+    struct work_item *item = NULL;
+    bool              tell;
+
+    sys_thread_name("ringloop-work");
+    for (;;) {
+        pthread_mutex_lock(&pool->lock);
+        tell = item != NULL && finish(pool, item);
+        item = take(pool);
+        if (item == NULL && !tell)
+            item = wait_for_item(pool);
+        pthread_mutex_unlock(&pool->lock);
+        if (tell)
+            wake_if_asleep(pool->loop);
+        else if (item == NULL)
+            return NULL; /* the pool ends */
+        if (item != NULL)
+            item->res = item->fn(item->arg);
+    }
+}
+
+static int pool_create(struct loop *loop)
+{
+    const struct loop_work_options *options = &loop->options.work;
+    struct work_pool               *pool;
+    int                             r;
+
+    pool = memory_resize(loop, NULL, sizeof(*pool) + options->threads_max * sizeof(pool->threads[0]));
+    if (pool == NULL)
+        return -ENOMEM;
+    memset(pool, 0, sizeof(*pool));
+    pool->loop = loop;
+    pool->threads_max = options->threads_max;
+    pool->waiting_max = options->queue_max;
+    pool->queues[LOOP_WORK_DEFAULT].threads_max = options->default_threads_max;
+    pool->queues[LOOP_WORK_SLOW].threads_max = options->slow_threads_max;
+    pool->queues[LOOP_WORK_URGENT].threads_max = options->urgent_threads_max;
+    for (int i = 0; i < CLASSES; i++)
+        item_list_init(&pool->queues[i].items);
+    item_list_init(&pool->done);
+    r = -pthread_mutex_init(&pool->lock, NULL);
+    if (r < 0)
+        goto fail_memory;
+    r = -pthread_cond_init(&pool->called, NULL);
+    if (r < 0)
+        goto fail_lock;
+    loop->work = pool;
+    return 0;
+fail_lock:
+    pthread_mutex_destroy(&pool->lock);
+fail_memory:
+    memory_free(loop, pool);
+    return r;
+}
+
+void work_pool_destroy(struct loop *loop)
+{
+    struct work_pool *pool = loop->work;
+
+    if (pool == NULL)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->ending = true;
+    pthread_mutex_unlock(&pool->lock);
+    pthread_cond_broadcast(&pool->called);
+    for (uint32_t i = 0; i < pool->threads_count; i++)
+        (void)sys_thread_join(pool->threads[i]);
+    pthread_cond_destroy(&pool->called);
+    pthread_mutex_destroy(&pool->lock);
+    memory_free(loop, pool);
+    loop->work = NULL;
+}
+
+/* ---- queueing: the loop's thread */
+
+/* Whether one more item of the class would not wait for others of it. */
+static bool would_begin(const struct work_pool *pool, const struct work_queue *queue)
+{
+    return queue->running + queue->waiting < threads_for(pool, queue);
+}
+
+/* How many threads would be at work now if there were enough. One that is between two items counts as free: it looks
+ * for the next before it waits. */
+static uint32_t threads_of_use(const struct work_pool *pool)
+{
+    uint32_t count = 0;
+
+    for (int i = 0; i < CLASSES; i++) {
+        const struct work_queue *queue = &pool->queues[i];
+        uint32_t                 limit = threads_for(pool, queue), all = queue->running + queue->waiting;
+
+        count += all < limit ? all : limit > queue->running ? limit : queue->running;
+    }
+    return count;
+}
+
+/* Room in the queue, and a thread if one more is of use. */
+static int prepare(struct work_pool *pool, enum loop_work_class work_class)
+{
+    bool full, wanted;
+    int  r;
+
+    pthread_mutex_lock(&pool->lock);
+    full = pool->waiting == pool->waiting_max;
+    pool->full += full;
+    wanted = pool->threads_count == 0 ||
+             (pool->threads_count < pool->threads_max && would_begin(pool, &pool->queues[work_class]) &&
+              pool->threads_count <= threads_of_use(pool) &&
+              !(pool->thread_failed && pool->failed_turn == pool->loop->stats.turns));
+    pthread_mutex_unlock(&pool->lock);
+    if (full)
+        return -ENOBUFS;
+    if (!wanted)
+        return 0;
+    r = sys_thread_start(&pool->threads[pool->threads_count], worker, pool);
+    pthread_mutex_lock(&pool->lock);
+    pool->thread_failed = r < 0;
+    pool->failed_turn = pool->loop->stats.turns; /* once a turn is often enough to fail */
+    pool->threads_count += r == 0;
+    pthread_mutex_unlock(&pool->lock);
+    return pool->threads_count > 0 ? 0 : r;
+}
+
+static void queue(struct work_pool *pool, struct work_item *item)
+{
+    struct work_queue *queue = &pool->queues[item->work_class];
+    bool               call;
+
+    pthread_mutex_lock(&pool->lock);
+    call = pool->idle > 0 && would_begin(pool, queue);
+    pool->idle -= call;
+    pool->calls += call;
+    item->order = ++pool->order;
+    item->state = ITEM_QUEUED;
+    item_list_append(&queue->items, item);
+    queue->waiting++;
+    pool->waiting++;
+    pthread_mutex_unlock(&pool->lock);
+    if (call)
+        pthread_cond_signal(&pool->called);
+}
+
+/* ---- operations */
+
+static const struct loop_terms terms_default;
+
+static int check_terms(struct loop *loop, const struct loop_terms *terms)
+{
+    if ((terms->flags & ~(uint32_t)TERMS_FLAGS_WORK) != 0 || terms->data_size > LOOP_EXTRA_BYTES_MAX ||
+        (terms->data_size > 0 && terms->data == NULL) ||
+        (terms->release != 0 && !buffer_is_free_to_give(loop, terms->release)) ||
+        (loop->chain_open && (terms->flags & LOOP_UNCHAINED) == 0))
+        return -EINVAL;
+    return 0;
+}
+
+static void fill_context(struct loop *loop, struct context_extended *extended, const struct loop_terms *terms)
+{
+    struct context *context = &extended->base;
+
+    context->state = CONTEXT_WORKING;
+    context->kind = CONTEXT_WORK;
+    context->flags = 0;
+    context->opcode = OPCODE_NONE;
+    context->fd = -1;
+    extended->release = terms->release;
+    extended->extra_size = (uint16_t)terms->data_size;
+    if (terms->data_size > 0)
+        memcpy(extended->extra, terms->data, terms->data_size);
+    if (terms->release != 0)
+        buffer_hand_over(loop, terms->release);
+    if ((terms->flags & LOOP_BACKGROUND) != 0) {
+        context->flags |= CONTEXT_BACKGROUND;
+        loop->background++;
+    }
+    if (terms->timeout_ns != 0) {
+        context->flags |= CONTEXT_DEADLINE;
+        context->deadline.deadline_ns = ns_add(loop_time(loop), terms->timeout_ns);
+        wheel_start(&loop->wheel, &context->deadline, WHEEL_OP);
+    }
+}
+
+static loop_id start(struct loop *loop, enum loop_work_class work_class, struct work_item model, loop_cb *cb,
+                     const struct loop_terms *terms)
+{
+    struct context_extended *extended;
+    int                      r;
+
+    if (loop->destroying)
+        return -ECANCELED;
+    if (model.fn == NULL || (unsigned)work_class >= CLASSES || (cb != NULL && !op_cb_is_plain(cb)))
+        return -EINVAL;
+    r = check_terms(loop, terms);
+    if (r < 0)
+        return r;
+    if (loop_ops_in_flight(loop) == loop->options.ops_max) {
+        loop->stats.ops_full++;
+        return -ENOBUFS;
+    }
+    if (loop->work == NULL)
+        r = pool_create(loop);
+    if (r == 0)
+        r = prepare(loop->work, work_class);
+    if (r < 0)
+        return r;
+    extended = context_new_extended(loop);
+    if (extended == NULL)
+        return -ENOMEM;
+    extended->base.cb = cb;
+    extended->base.arg = model.arg;
+    extended->work = model;
+    extended->work.work_class = (uint8_t)work_class;
+    fill_context(loop, extended, terms);
+    loop->ops_in_flight++;
+    loop->ops_by_opcode[OPCODE_NONE]++;
+    loop->work->in_flight++;
+    queue(loop->work, &extended->work);
+    return (loop_id)extended->base.id;
+}
+
+loop_id loop_work(struct loop *loop, enum loop_work_class work_class, loop_work_fn *fn, loop_cb *cb, void *arg,
+                  const struct loop_terms *terms)
+{
+    loop_id id;
+
+    loop_check_owner(loop, __func__);
+    id = start(loop, work_class, (struct work_item){.fn = fn, .arg = arg}, cb, terms == NULL ? &terms_default : terms);
+    return id < 0 ? op_refuse(loop, __func__, terms, (int)id) : id;
+}
+
+void work_cancel(struct loop *loop, struct context *context)
+{
+    struct work_pool *pool = loop->work;
+    struct work_item *item = &context_extended(context)->work;
+    bool              queued;
+
+    pthread_mutex_lock(&pool->lock);
+    queued = item->state == ITEM_QUEUED;
+    if (queued) {
+        take_out(pool, item);
+        item->state = ITEM_OVER;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (!queued)
+        return; /* its result will come */
+    pool->in_flight--;
+    context->flags |= CONTEXT_CANCELED;
+    dispatch_settle(loop, context, -ECANCELED, 0);
+}
+
+static void deliver(struct loop *loop, struct work_item *item)
+{
+    struct context    *context = &container_of(item, struct context_extended, work)->base;
+    struct loop_result result = {.res = item->res};
+
+    /* The function's result stands as it is: op_finish() must not judge it as the kernel's answer to a cancel. */
+    if ((context->flags & CONTEXT_EXPIRED) != 0) {
+        context->flags ^= CONTEXT_EXPIRED;
+        result.flags = LOOP_TIMED_OUT;
+    }
+    loop->work->in_flight--;
+    op_finish(loop, context, &result);
+}
+
+uint32_t work_in_flight(const struct loop *loop)
+{
+    return loop->work == NULL ? 0 : loop->work->in_flight;
+}
+
+bool work_results_waiting(const struct loop *loop)
+{
+    return loop->work != NULL && __atomic_load_n(&loop->work->done_waiting, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* Only those that are there now: what callbacks start comes in a later turn, however short it is. */
+void work_run(struct loop *loop)
+{
+    struct work_item done, *item;
+
+    if (!work_results_waiting(loop))
+        return;
+    item_list_init(&done);
+    pthread_mutex_lock(&loop->work->lock);
+    item_list_move(&loop->work->done, &done);
+    __atomic_store_n(&loop->work->done_waiting, 0, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&loop->work->lock);
+    loop->happened = true;
+    while ((item = item_list_pop(&done)) != NULL)
+        deliver(loop, item);
+}
+
+void work_stats(const struct loop *loop, struct loop_stats *stats)
+{
+    struct work_pool *pool = loop->work;
+
+    if (pool == NULL)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    stats->work_waiting = pool->waiting;
+    stats->work_threads = pool->threads_count;
+    stats->work_full = pool->full;
+    pthread_mutex_unlock(&pool->lock);
+}

@@ -1,0 +1,40 @@
+/* loop/work.h: the work pool, as the loop and its contexts see it. */
+#ifndef RINGLOOP_LOOP_WORK_H
+#define RINGLOOP_LOOP_WORK_H
+
+#include <ringloop/loop.h>
+#include <ringloop/work.h>
+
+struct context;
+
+/* What the threads of the pool see of an operation: they never touch the rest of its context. Under the pool's lock,
+ * but for fn and arg, which stay, and res, which is the thread's own while it runs. */
+struct work_item {
+    struct work_item *next, *prev; /* in its class, then among those done */
+    loop_work_fn     *fn;
+    void             *arg;
+    uint64_t          order; /* of start, over all classes */
+    int32_t           res;
+    uint8_t           work_class;
+    uint8_t           state;
+};
+
+/* Fills in the defaults. 0 or -EINVAL. */
+int work_options_complete(struct loop_work_options *options);
+
+/* Whether results wait for work_run(), which calls back for them. */
+bool work_results_waiting(const struct loop *loop);
+void work_run(struct loop *loop);
+
+/* Ends it if it has not begun. */
+void work_cancel(struct loop *loop, struct context *context);
+
+/* Those that have not been delivered, nor taken back by a cancel. */
+uint32_t work_in_flight(const struct loop *loop);
+
+void work_stats(const struct loop *loop, struct loop_stats *stats);
+
+/* Ends the threads. Nothing may be in flight any more; what a thread still runs is waited for. */
+void work_pool_destroy(struct loop *loop);
+
+#endif
