@@ -21,8 +21,6 @@ enum item_state {
     ITEM_OVER, /* among those done, or taken out of its queue */
 };
 
-LIST_DEFINE(item, struct work_item)
-
 struct work_queue {
     struct work_item items;
     uint32_t         waiting, running;
@@ -31,7 +29,7 @@ struct work_queue {
 
 struct work_pool {
     pthread_mutex_t   lock;
-    pthread_cond_t    called; /* calls > 0, or ending */
+    pthread_cond_t    called; /* calling, or ending */
     struct loop      *loop;
     struct work_queue queues[CLASSES];
     struct work_item  done;
@@ -40,8 +38,8 @@ struct work_pool {
     uint32_t          waiting, waiting_max;
     uint32_t          in_flight; /* of the loop's thread */
     uint64_t          full;
-    uint32_t          idle;  /* threads that wait and have not been called */
-    uint32_t          calls; /* threads called that have not noticed yet */
+    uint32_t          idle;    /* threads that wait and have not been called */
+    bool              calling; /* one has been called and has not noticed yet */
     uint32_t          threads_count, threads_max;
     bool              thread_failed; /* the last time that one was to be started, */
     uint64_t          failed_turn;   /* which was in this turn */
@@ -96,7 +94,7 @@ static void take_out(struct work_pool *pool, struct work_item *item)
 }
 
 /* The item that a free thread runs next; NULL if none may begin. */
-static struct work_item *take(struct work_pool *pool)
+static struct work_item *next(struct work_pool *pool)
 {
     struct work_item *item = first(pool, LOOP_WORK_URGENT), *slow;
 
@@ -106,7 +104,14 @@ static struct work_item *take(struct work_pool *pool)
         if (item == NULL || (slow != NULL && slow->order < item->order))
             item = slow;
     }
-    if (item == NULL || pool->ending)
+    return pool->ending ? NULL : item;
+}
+
+static struct work_item *take(struct work_pool *pool)
+{
+    struct work_item *item = next(pool);
+
+    if (item == NULL)
         return NULL;
     take_out(pool, item);
     pool->queues[item->work_class].running++;
@@ -128,20 +133,29 @@ static bool finish(struct work_pool *pool, struct work_item *item)
 
 /* ---- threads */
 
-/* Each call is for one thread. A thread only waits when no item may begin; so an item that may either has a call of its
- * own on the way, or no thread waits. */
+/* Where an item may begin and a thread waits, one is being called: whoever queues an item sees to that, and whoever
+ * takes one sees to it for the next. So a burst of items wakes the threads one by one, at the cost of one system call
+ * each, and not one for each item. Returns whether to signal, after unlocking. */
+static bool call_thread(struct work_pool *pool)
+{
+    if (pool->idle == 0 || pool->calling || next(pool) == NULL)
+        return false;
+    pool->idle--;
+    pool->calling = true;
+    return true;
+}
+
 static struct work_item *wait_for_item(struct work_pool *pool)
 {
     struct work_item *item = NULL;
 
     while (item == NULL && !pool->ending) {
         pool->idle++;
-        while (pool->calls == 0 && !pool->ending)
+        while (!pool->calling && !pool->ending)
             pthread_cond_wait(&pool->called, &pool->lock);
-        if (pool->calls > 0)
-            pool->calls--;
-        else
+        if (!pool->calling)
             pool->idle--;
+        pool->calling = false;
         item = take(pool);
     }
     return item;
@@ -151,7 +165,7 @@ static void *worker(void *arg)
 {
     struct work_pool *pool = arg;
     struct work_item *item = NULL;
-    bool              tell;
+    bool              tell, call;
 
     sys_thread_name("ringloop-work");
     for (;;) {
@@ -160,7 +174,10 @@ static void *worker(void *arg)
         item = take(pool);
         if (item == NULL && !tell)
             item = wait_for_item(pool);
+        call = call_thread(pool);
         pthread_mutex_unlock(&pool->lock);
+        if (call)
+            pthread_cond_signal(&pool->called);
         if (tell)
             wake_if_asleep(pool->loop);
         else if (item == NULL)
@@ -278,14 +295,12 @@ static void queue(struct work_pool *pool, struct work_item *item)
     bool               call;
 
     pthread_mutex_lock(&pool->lock);
-    call = pool->idle > 0 && would_begin(pool, queue);
-    pool->idle -= call;
-    pool->calls += call;
     item->order = ++pool->order;
     item->state = ITEM_QUEUED;
     item_list_append(&queue->items, item);
     queue->waiting++;
     pool->waiting++;
+    call = call_thread(pool);
     pthread_mutex_unlock(&pool->lock);
     if (call)
         pthread_cond_signal(&pool->called);

@@ -2,6 +2,8 @@
 #ifndef RINGLOOP_LOOP_WORK_H
 #define RINGLOOP_LOOP_WORK_H
 
+#include "loop/list.h"
+
 #include <ringloop/loop.h>
 #include <ringloop/work.h>
 
@@ -18,6 +20,7 @@ struct work_item {
     uint8_t           work_class;
     uint8_t           state;
 };
+LIST_DEFINE(item, struct work_item)
 
 /* Fills in the defaults. 0 or -EINVAL. */
 int work_options_complete(struct loop_work_options *options);

@@ -254,6 +254,33 @@ START_TEST(threads_as_needed)
 }
 END_TEST
 
+/* Goal: as many resting threads are called as there are items for them, whatever they were about. Method: again and
+ * again all threads have to stand at the gate at once, and nothing else is queued that would call another. */
+START_TEST(all_called)
+{
+    enum { ROUNDS = 300, THREADS = 4 };
+    struct gate gate;
+
+    gate_init(&gate);
+    for (uint32_t round = 1; round <= ROUNDS; round++) {
+        struct job jobs[THREADS];
+
+        memset(jobs, 0, sizeof(jobs));
+        for (int i = 0; i < THREADS; i++) {
+            jobs[i].gate = &gate;
+            job_start(&jobs[i], i % 2 == 0 ? LOOP_WORK_SLOW : LOOP_WORK_DEFAULT, NULL);
+        }
+        wait_until(&gate.entered, round * THREADS);
+        gate_let(&gate, THREADS);
+        test_run(loop);
+        if (round % 3 == 0)
+            test_sleep(100 * LOOP_MICROSECOND); /* all at rest, perhaps */
+    }
+    ck_assert_uint_eq(test_stats(loop).work_threads, THREADS);
+    sem_destroy(&gate.sem);
+}
+END_TEST
+
 static uint32_t delivered[1024], delivered_count;
 
 static void deliver_cb(struct loop *of, const struct loop_result *result, void *arg)
@@ -547,6 +574,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, chains);
     tcase_add_test(tcase, takes_a_buffer);
     tcase_add_test(tcase, threads_as_needed);
+    tcase_add_test(tcase, all_called);
     tcase_add_test(tcase, order);
     tcase_add_test(tcase, urgent_first);
     tcase_add_loop_test(tcase, classes, 0, (int)TEST_COUNT(limits));
