@@ -51,7 +51,13 @@ struct post_queue {
 struct buffer_group;
 struct barrier;
 struct block;
-enum { BUFFER_GROUPS_MAX = 16, BUFFER_COPIES = BUFFER_GROUPS_MAX, DISPATCH_BATCH = 256, OPCODES_MAX = 128, OPCODE_NONE = 127 };
+enum {
+    BUFFER_GROUPS_MAX = 16,
+    BUFFER_COPIES = BUFFER_GROUPS_MAX,
+    DISPATCH_BATCH = 256,
+    OPCODES_MAX = 128,
+    OPCODE_NONE = 127
+};
 
 /* An object that the loop closes when it is destroyed. */
 struct loop_object_class {
