@@ -1,5 +1,5 @@
 /* loop/op_socket.c: socket operations, and nop and close. */
-#include "loop/op_start.h"
+#include "loop/op_copy.h"
 
 #include <limits.h>
 #include <string.h>
@@ -7,12 +7,6 @@
 loop_id loop_nop(struct loop *loop, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     return op_start(loop, __func__, (struct op_sqe){.opcode = IORING_OP_NOP, .fd = -1}, cb, arg, terms);
-}
-
-/* Operations that came after 6.1 are refused where the kernel does not know them. */
-static int check_known(const struct loop *loop, unsigned opcode)
-{
-    return ring_knows(&loop->ring, opcode) ? 0 : -EOPNOTSUPP;
 }
 
 loop_id loop_socket(struct loop *loop, int domain, int type, int protocol, loop_cb *cb, void *arg,
@@ -26,70 +20,44 @@ loop_id loop_socket(struct loop *loop, int domain, int type, int protocol, loop_
                     cb, arg, terms);
 }
 
-/* An address copied into the context: for connect and bind. */
-struct address_source {
-    const struct sockaddr *addr;
-    socklen_t              size;
-};
-
-static int prepare_address(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
-                           const void *source)
+/* Connect and bind: the address is copied, and its size stands in the same place. */
+static loop_id start_with_address(struct loop *loop, const char *call, uint8_t opcode, int fd,
+                                  const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb, void *arg,
+                                  const struct loop_terms *terms)
 {
-    const struct address_source *address = source;
-
-    (void)loop;
-    memcpy(&extended->address, address->addr, address->size);
-    sqe->addr = (uint64_t)(uintptr_t)&extended->address;
-    return 0;
-}
-
-static loop_id start_with_address(struct loop *loop, uint8_t opcode, int fd, const struct sockaddr *addr,
-                                  socklen_t addrlen, loop_cb *cb, void *arg, const struct loop_terms *terms)
-{
-    struct op_request request = {
-        .sqe = {.opcode = opcode, .off = opcode == IORING_OP_CONNECT ? addrlen : 0},
-        .kind = CONTEXT_ONE_SHOT,
-        .cb = cb,
-        .arg = arg,
-        .terms = terms,
-        .prepare = prepare_address,
-        .source = &(struct address_source){addr, addrlen},
-    };
+    struct io_uring_sqe sqe = {.opcode = opcode, .addr2 = addrlen};
+    struct op_piece     piece = {addr, addrlen, OP_MEMBER(addr)};
 
     if (fd < 0)
-        return op_refuse(loop, __func__, terms, -EBADF);
+        return op_refuse(loop, call, terms, -EBADF);
     if (addr == NULL || addrlen == 0 || addrlen > CONTEXT_NAME_BYTES)
-        return op_refuse(loop, __func__, terms, -EINVAL);
-    request.sqe.addr2 = addrlen; /* both opcodes take it in the same place */
-    op_sqe_set_fd(&request.sqe, fd);
-    return op_start_request(loop, __func__, &request);
+        return op_refuse(loop, call, terms, -EINVAL);
+    op_sqe_set_fd(&sqe, fd);
+    return op_start_copied(loop, call, &sqe, &piece, 1, 0, cb, arg, terms);
 }
 
 loop_id loop_connect(struct loop *loop, int fd, const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb, void *arg,
                      const struct loop_terms *terms)
 {
-    loop_check_owner(loop, __func__);
-    return start_with_address(loop, IORING_OP_CONNECT, fd, addr, addrlen, cb, arg, terms);
+    return start_with_address(loop, __func__, IORING_OP_CONNECT, fd, addr, addrlen, cb, arg, terms);
 }
 
 loop_id loop_bind(struct loop *loop, int fd, const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb, void *arg,
                   const struct loop_terms *terms)
 {
-    loop_check_owner(loop, __func__);
-    if (check_known(loop, IORING_OP_BIND) < 0)
-        return op_refuse(loop, __func__, terms, -EOPNOTSUPP);
-    return start_with_address(loop, IORING_OP_BIND, fd, addr, addrlen, cb, arg, terms);
+    return start_with_address(loop, __func__, IORING_OP_BIND, fd, addr, addrlen, cb, arg, terms);
 }
 
 loop_id loop_listen(struct loop *loop, int fd, int backlog, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    loop_check_owner(loop, __func__);
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_LISTEN, .len = (unsigned)backlog};
+
+    if (fd < 0)
+        return op_refuse(loop, __func__, terms, -EBADF);
     if (backlog < 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
-    if (check_known(loop, IORING_OP_LISTEN) < 0)
-        return op_refuse(loop, __func__, terms, -EOPNOTSUPP);
-    return op_start_on_fd(loop, __func__, fd, (struct op_sqe){.opcode = IORING_OP_LISTEN, .len = (unsigned)backlog}, cb,
-                          arg, terms);
+    op_sqe_set_fd(&sqe, fd);
+    return op_start_sqe(loop, __func__, &sqe, cb, arg, terms);
 }
 
 loop_id loop_accept(struct loop *loop, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags, loop_cb *cb,
@@ -138,6 +106,26 @@ loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int f
                                           .len = (unsigned)size,
                                           .op_flags = (unsigned)(flags | MSG_WAITALL | MSG_NOSIGNAL)},
                           cb, arg, terms);
+}
+
+loop_id loop_sendto(struct loop *loop, int fd, const void *buf, size_t size, int flags, const struct sockaddr *addr,
+                    socklen_t addrlen, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    struct io_uring_sqe sqe = {
+        .opcode = IORING_OP_SEND,
+        .addr = (uint64_t)(uintptr_t)buf,
+        .len = (unsigned)size,
+        .msg_flags = (unsigned)(flags | MSG_WAITALL | MSG_NOSIGNAL),
+        .addr_len = (uint16_t)addrlen,
+    };
+    struct op_piece piece = {addr, addrlen, OP_MEMBER(addr2)};
+
+    if (fd < 0)
+        return op_refuse(loop, __func__, terms, -EBADF);
+    if (op_check_transfer(buf, size, NULL) < 0 || addr == NULL || addrlen == 0 || addrlen > CONTEXT_NAME_BYTES)
+        return op_refuse(loop, __func__, terms, -EINVAL);
+    op_sqe_set_fd(&sqe, fd);
+    return op_start_copied(loop, __func__, &sqe, &piece, 1, 0, cb, arg, terms);
 }
 
 loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, loop_cb *cb, void *arg,

@@ -59,12 +59,15 @@ LOOP_API loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, 
                                const struct loop_terms *terms);
 LOOP_API loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms);
 
-/* send(2), recv(2), sendmsg(2). A send is finished by the kernel as far as it goes (MSG_WAITALL), so that a short count
- * means an error or a cancel in between; SIGPIPE is never raised. At most one send should be in flight on a stream
- * socket: two may interleave. loop_sendmsg() copies msg, its name, control and iovec array (at most 1024 entries, and 1
- * MiB of control data), and borrows the data. */
+/* send(2), sendto(2), recv(2), sendmsg(2). A send is finished by the kernel as far as it goes (MSG_WAITALL), so that a
+ * short count means an error or a cancel in between; SIGPIPE is never raised. At most one send should be in flight on a
+ * stream socket: two may interleave. loop_sendmsg() copies msg, its name, control and iovec array (at most 1024
+ * entries, and 1 MiB of control data), and borrows the data. */
 LOOP_API loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int flags, loop_cb *cb, void *arg,
                            const struct loop_terms *terms);
+LOOP_API loop_id loop_sendto(struct loop *loop, int fd, const void *buf, size_t size, int flags,
+                             const struct sockaddr *addr, socklen_t addrlen, loop_cb *cb, void *arg,
+                             const struct loop_terms *terms);
 LOOP_API loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, loop_cb *cb, void *arg,
                            const struct loop_terms *terms);
 LOOP_API loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
