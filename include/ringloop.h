@@ -6,6 +6,7 @@
 #include <ringloop/buffer.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
+#include <ringloop/observe.h>
 #include <ringloop/op.h>
 #include <ringloop/op_file.h>
 #include <ringloop/op_path.h>

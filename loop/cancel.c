@@ -33,6 +33,15 @@ static int send_cancel(struct loop *loop, uint64_t user_data, uint32_t flags, ui
     return 0;
 }
 
+/* Once for a row of repetitions: it has been asked for some 64 ms by now. */
+static void tell_of_misses(struct loop *loop, const struct context *context, uint64_t delay_ns)
+{
+    observe_error(loop, &(struct loop_error){.event = LOOP_ERROR_CANCEL,
+                                             .opcode = context->opcode,
+                                             .id = (loop_id)context->id,
+                                             .value = delay_ns});
+}
+
 /* Later, then; and each time later than the time before. */
 static void owe(struct loop *loop, struct context *context, enum attempt missed)
 {
@@ -43,6 +52,8 @@ static void owe(struct loop *loop, struct context *context, enum attempt missed)
         return;
     if (missed == LATER)
         delay_ns = loop->cancel_delay_ns * 2 < retry_last_ns ? loop->cancel_delay_ns * 2 : retry_last_ns;
+    if (delay_ns == retry_last_ns && loop->cancel_delay_ns < retry_last_ns)
+        tell_of_misses(loop, context, delay_ns);
     loop->cancel_delay_ns = delay_ns;
     loop->cancel_retry.deadline_ns = ns_add(loop_time(loop), delay_ns);
     wheel_start(&loop->wheel, &loop->cancel_retry, WHEEL_CANCEL);

@@ -16,9 +16,15 @@ static int32_t plain_errno(int32_t res)
 
 static void call_back(struct loop *loop, loop_cb *cb, const struct loop_result *result, void *arg)
 {
+    bool probed = probes_attached();
+
     if (cb != NULL) {
         loop->stats.callbacks++;
+        if (probed)
+            probe_callback_begin(loop, result->id, result->res);
         cb(loop, result, arg);
+        if (probed)
+            probe_callback_end(loop, result->id, result->res);
     } else if (result->res < 0) {
         loop->stats.silent_errors++;
     }
@@ -61,6 +67,8 @@ void op_finish(struct loop *loop, struct context *context, struct loop_result *r
 
     result->id = (loop_id)context->id;
     judge(context, result);
+    if (unlikely(result->res < 0 || (result->flags & LOOP_TIMED_OUT) != 0))
+        observe_failure(loop, context->opcode, result, cb != NULL);
     if (extended)
         add_extended(context_extended(context), result);
     if ((context->flags & CONTEXT_DEADLINE) != 0)
@@ -107,6 +115,10 @@ void dispatch_settle(struct loop *loop, struct context *context, int32_t res, ui
         wheel_cancel(&loop->wheel, &context->deadline);
         context->flags &= (uint16_t)~CONTEXT_DEADLINE;
     }
+    if (res == -ENOMEM)
+        observe_error(
+            loop, &(struct loop_error){
+                      .event = LOOP_ERROR_REARM, .error = res, .opcode = context->opcode, .id = (loop_id)context->id});
     context->state = CONTEXT_SETTLED;
     context->settled = (struct context_settled){.task.run = run_settled, .res = res, .flags = flags};
     loop_task_add(loop, &context->settled.task);
@@ -186,7 +198,7 @@ static __attribute__((noinline)) void complete_direct_rarely(struct loop *loop, 
 
     if (handler->cb == NULL ? !complete_own(loop, completion) : loop->ops_in_flight <= 0) {
         loop->ops_in_flight = loop->ops_in_flight < 0 ? 0 : loop->ops_in_flight;
-        loop->stats.cqes_stale++;
+        observe_stale(loop, completion);
     }
     if (handler->cb == NULL || loop->ops_in_flight == 0)
         return;
@@ -197,6 +209,8 @@ static __attribute__((noinline)) void complete_direct_rarely(struct loop *loop, 
         result.flags |= LOOP_MORE;
     else
         loop->ops_in_flight--;
+    if (result.res < 0 && (result.flags & LOOP_MORE) == 0)
+        observe_failure(loop, user_data_opcode(completion->user_data), &result, true);
     call_back(loop, handler->cb, &result, handler->arg);
 }
 
@@ -232,7 +246,7 @@ static void complete_other(struct loop *loop, const struct completion *completio
     case UD_EXTENDED:
         context = context_find(&loop->pool, completion->user_data);
         if (context == NULL || !waits_for_completion(context))
-            loop->stats.cqes_stale++;
+            observe_stale(loop, completion);
         else if (context_is_multishot(context))
             multishot_complete(loop, context, completion);
         else
@@ -242,6 +256,9 @@ static void complete_other(struct loop *loop, const struct completion *completio
     case UD_FOREIGN:
         if (loop->foreign_cb == NULL) {
             loop->stats.cqes_unclaimed++;
+            observe_error(loop, &(struct loop_error){.event = LOOP_ERROR_UNCLAIMED,
+                                                     .error = completion->res < 0 ? completion->res : 0,
+                                                     .value = completion->user_data});
             return;
         }
         loop->stats.foreign_cqes++;
@@ -251,7 +268,7 @@ static void complete_other(struct loop *loop, const struct completion *completio
     }
 }
 
-static inline void complete(struct loop *loop, const struct completion *completion)
+static inline __attribute__((always_inline)) void complete(struct loop *loop, const struct completion *completion)
 {
     struct context *context;
 
@@ -267,13 +284,31 @@ static inline void complete(struct loop *loop, const struct completion *completi
         complete_other(loop, completion);
 }
 
+/* The same on the long way, which all completions may take, and where the probes around callbacks are. */
+static __attribute__((noinline, cold)) void complete_observed(struct loop *loop, const struct completion *batch,
+                                                              unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct completion *completion = &batch[i];
+
+        observe_completion(loop, completion);
+        if (user_data_mode(completion->user_data) == UD_DIRECT)
+            complete_direct_rarely(loop, completion, &loop->handlers[user_data_handler(completion->user_data)]);
+        else
+            complete_other(loop, completion);
+    }
+}
+
 /* Returns how many: all of them, or a few if there is a deadline to look at in between. */
 static inline unsigned complete_some(struct loop *loop, const struct completion *batch, unsigned count)
 {
     unsigned some = loop->policy.deadline_ns != 0 && count > DEADLINE_LOOK_EVERY ? DEADLINE_LOOK_EVERY : count;
 
-    for (unsigned i = 0; i < some; i++)
-        complete(loop, &batch[i]);
+    if (loop_observed(loop))
+        complete_observed(loop, batch, some);
+    else
+        for (unsigned i = 0; i < some; i++)
+            complete(loop, &batch[i]);
     if (loop->policy.deadline_ns != 0)
         submit_deadline_check(loop);
     return some;

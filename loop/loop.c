@@ -138,6 +138,7 @@ int loop_create(struct loop **ret_loop, const struct loop_options *options)
         return r;
     }
     features_fill(loop);
+    observe_init(loop);
     *ret_loop = loop;
     return 0;
 }
@@ -197,6 +198,14 @@ static bool gathers(const struct loop *loop)
     return loop->policy.min_wait_ns > 0 && loop->policy.min_wait_batch > 1 && loop->features.min_wait;
 }
 
+static void about_to_wait(struct loop *loop)
+{
+    if (unlikely(loop_ops_in_flight(loop) > loop->stats.ops_in_flight_max))
+        loop->stats.ops_in_flight_max = loop_ops_in_flight(loop);
+    if (unlikely(loop->idle_measured))
+        observe_wait_begin(loop, sys_clock_ns());
+}
+
 /* Submits, and waits for at most timeout_ns for something to happen. */
 static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
 {
@@ -216,11 +225,15 @@ static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
     }
     if (timeout_ns > 0 && !work_at_hand(loop))
         wait.count = gathers(loop) ? loop->policy.min_wait_batch : 1;
+    if (wait.count > 0)
+        about_to_wait(loop);
     if (wait.count > 0 || kernel_wanted(loop))
         (void)submit_and_wait(loop, &wait);
     __atomic_store_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST);
     task_list_move(&loop->retries, &loop->tasks);
     loop->now_ns = sys_clock_ns();
+    if (unlikely(loop->idle_measured))
+        observe_wait_end(loop, loop->now_ns);
     if (wait.count > 0 && ring_ready(&loop->ring) == 0 && loop->now_ns - before_ns < timeout_ns)
         loop->stats.waits_early++;
 }
@@ -382,6 +395,7 @@ int loop_destroy(struct loop *loop)
     buffer_groups_destroy(loop);
     ring_close(&loop->ring, owner);
     sys_close(loop->wake_fd);
+    observe_destroy(loop);
     post_queue_destroy(loop);
     context_pool_destroy(loop);
     blocks_destroy(loop);
@@ -420,4 +434,5 @@ void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
     ret_stats->wakes = __atomic_load_n(&loop->wakes, __ATOMIC_RELAXED);
     ret_stats->context_bytes = loop->pool.bytes;
     work_stats(loop, ret_stats);
+    observe_stats_add(loop, ret_stats);
 }

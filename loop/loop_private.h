@@ -6,6 +6,7 @@
 #include "loop/context.h"
 #include "loop/list.h"
 #include "loop/memory.h"
+#include "loop/observe.h"
 #include "loop/ring.h"
 #include "loop/seam_sys.h"
 #include "loop/wheel.h"
@@ -101,6 +102,11 @@ struct loop {
     bool                   running, destroying, wake_armed, happened;
     struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
 
+    /* Observing. */
+    loop_trace_cb  *trace_cb;
+    bool            idle_measured;
+    struct observer observer;
+
     /* Buffers. */
     struct buffer_group *groups[BUFFER_GROUPS_MAX + 1];
     struct loop_task     unpark;
@@ -169,6 +175,12 @@ static inline void loop_task_retry(struct loop *loop, struct loop_task *task)
 {
     if (task->next == NULL)
         task_list_append(&loop->retries, task);
+}
+
+/* Whether somebody wants to see SQEs and completions. */
+static inline bool loop_observed(const struct loop *loop)
+{
+    return unlikely(loop->trace_cb != NULL) || probes_attached();
 }
 
 /* submit.c */

@@ -114,7 +114,7 @@ static void count_enter(struct loop *loop, enum submit_reason reason)
 /* Errors after which the loop cannot keep its contract. */
 static void check_fatal(int r)
 {
-    if (r >= 0 || r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY || r == -ENOMEM)
+    if (r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY || r == -ENOMEM)
         return;
     if (r == -EEXIST)
         check_misuse("io_uring_enter", "the loop is used on a thread that does not own it");
@@ -124,16 +124,27 @@ static void check_fatal(int r)
     check_misuse("io_uring_enter", "the ring is of no use any more; was its descriptor closed?");
 }
 
+static void count_overflow(struct loop *loop)
+{
+    loop->stats.cq_overflows++;
+    observe_error(loop, &(struct loop_error){.event = LOOP_ERROR_OVERFLOW, .value = loop->stats.cq_overflows});
+}
+
 static int enter(struct loop *loop, enum submit_reason reason, const struct ring_wait *wait)
 {
     unsigned before = ring_pending(&loop->ring);
     int      r;
 
     if (wait != NULL && (ring_sq_flags(&loop->ring) & IORING_SQ_CQ_OVERFLOW) != 0)
-        loop->stats.cq_overflows++; /* this call flushes it */
+        count_overflow(loop); /* this call flushes it */
+    if (loop_observed(loop))
+        observe_submit(loop, reason);
     r = ring_enter(&loop->ring, wait);
     count_enter(loop, reason);
-    check_fatal(r);
+    if (unlikely(r < 0)) {
+        check_fatal(r);
+        observe_enter_failed(loop, r, before);
+    }
     loop->stats.sqes_submitted += before - ring_pending(&loop->ring);
     loop->pending_since = 0;
     return r;

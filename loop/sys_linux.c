@@ -110,6 +110,21 @@ void sys_thread_name(const char *name)
     (void)pthread_setname_np(pthread_self(), name);
 }
 
+const char *sys_environment(const char *name)
+{
+    return secure_getenv(name);
+}
+
+int sys_open_to_append(const char *path)
+{
+    return result(open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600));
+}
+
+int sys_write(int fd, const void *data, size_t size)
+{
+    return result((int)write(fd, data, size));
+}
+
 int sys_read_number(const char *path, long *ret_number)
 {
     char    text[32];

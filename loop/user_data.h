@@ -70,6 +70,11 @@ static inline unsigned user_data_handler(uint64_t user_data)
     return (unsigned)(user_data >> UD_HANDLER_SHIFT) & 0xff;
 }
 
+static inline uint8_t user_data_opcode(uint64_t user_data)
+{
+    return (uint8_t)(user_data >> UD_OPCODE_SHIFT & 0x7f);
+}
+
 static inline uint64_t user_data_value(uint64_t user_data)
 {
     return user_data >> UD_VALUE_SHIFT;

@@ -5,6 +5,7 @@
  * after they have left theirs. */
 #include "loop/loop_private.h"
 
+#include <errno.h>
 #include <poll.h>
 
 int wake_init(struct loop *loop)
@@ -20,8 +21,10 @@ void wake_arm(struct loop *loop)
     if (loop->wake_armed)
         return;
     sqe = submit_sqe(loop, true);
-    if (sqe == NULL)
-        return; /* tried again next turn */
+    if (sqe == NULL) { /* tried again next turn */
+        observe_error(loop, &(struct loop_error){.event = LOOP_ERROR_WAKE, .error = -ENOMEM});
+        return;
+    }
     *sqe = (struct io_uring_sqe){
         .opcode = IORING_OP_POLL_ADD,
         .fd = loop->wake_fd,

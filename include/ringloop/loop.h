@@ -107,6 +107,15 @@ struct loop_stats {
     uint64_t work_waiting;  /* level: work items that have not begun */
     uint64_t work_threads;  /* level: threads of the work pool */
     uint64_t work_full;     /* work items refused with -ENOBUFS: queue_max were waiting */
+    uint64_t ops_failed;    /* of ops_finished: with an error, but for the next two; by opcode in observe.h */
+    uint64_t ops_canceled;
+    uint64_t ops_timed_out;
+    uint64_t ops_in_flight_max; /* highest level seen when the loop was about to wait */
+    uint64_t enters_failed;     /* that will be tried again; not those that were interrupted or timed out */
+    uint64_t cqes_lost;         /* the kernel's own count: completions it had no memory for */
+    uint64_t sqes_dropped;      /* the kernel's own count: SQEs it called invalid; 0 but for bugs */
+    uint64_t errors_untold;     /* events that the error hook was not told: too many at a time */
+    uint64_t idle_ns;           /* see loop_idle_measure() */
 };
 
 enum loop_run_mode {

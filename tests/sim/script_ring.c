@@ -271,6 +271,12 @@ void script_taskrun(void)
     current->sq_flags |= IORING_SQ_TASKRUN;
 }
 
+void script_count_losses(unsigned completions, unsigned sqes)
+{
+    current->cq_overflow = completions;
+    current->sq_dropped = sqes;
+}
+
 uint32_t script_buffer(uint16_t group, const void *data, uint32_t size)
 {
     struct io_uring_buf_ring *ring = current->groups[group];

@@ -84,6 +84,9 @@ void script_cqe(uint64_t user_data, int32_t res, uint32_t flags);
 /* Says in the SQ's flags that the kernel has work for a next enter, until there is one. */
 void script_taskrun(void);
 
+/* What the kernel says it has lost: completions, SQEs. */
+void script_count_losses(unsigned completions, unsigned sqes);
+
 /* Takes a buffer of the group as the kernel would and fills it; returns the completion's flags for it, or 0 if the
  * group is empty. */
 uint32_t script_buffer(uint16_t group, const void *data, uint32_t size);
