@@ -26,9 +26,9 @@ int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-e
 int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
 
 /* Threads: all signals are blocked but those of a thread's own faults, which would kill the process unseen. */
-int  sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
-int  sys_thread_join(pthread_t thread);
-void sys_thread_name(const char *name); /* of the calling thread; at most 15 characters */
+int         sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
+int         sys_thread_join(pthread_t thread);
+void        sys_thread_name(const char *name); /* of the calling thread; at most 15 characters */
 /* For a trace. environment: NULL without such a variable, and in programs that run with more rights than their user. */
 const char *sys_environment(const char *name);
 int         sys_open_to_append(const char *path); /* made where it is missing; close-on-exec */
