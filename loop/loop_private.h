@@ -199,6 +199,14 @@ int                  submit_block(struct loop *loop, const struct io_uring_sqe *
 int                  sqe_queue_reserve(struct loop *loop, struct sqe_queue *queue, uint32_t count);
 struct io_uring_sqe *sqe_queue_next(struct loop *loop, struct sqe_queue *queue);
 
+/* One operation more is in flight: what sqe_room promises must not go beyond the limit of operations. */
+static inline void submit_count_in(struct loop *loop)
+{
+    loop->ops_in_flight++;
+    if (loop->sqe_room > (int32_t)loop->options.ops_max - loop->ops_in_flight)
+        submit_room_update(loop);
+}
+
 static inline struct io_uring_sqe *submit_sqe(struct loop *loop, bool unchained)
 {
     if (likely(--loop->sqe_room >= 0))

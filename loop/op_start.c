@@ -110,7 +110,7 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     if (sqe == NULL)
         return -ENOMEM;
     *sqe = request->sqe;
-    loop->ops_in_flight++; /* counted before the room is looked at anew */
+    submit_count_in(loop);
     loop->ops_by_opcode[request->sqe.opcode]++;
     submit_sqe_done(loop);
     return (loop_id)request->sqe.user_data;
@@ -297,7 +297,7 @@ static loop_id start(struct loop *loop, struct op_request *request)
         r = make_context(loop, request, &context);
     if (r < 0)
         return r;
-    loop->ops_in_flight++; /* counted before the room is looked at anew */
+    submit_count_in(loop);
     r = place(loop, request, context);
     if (r < 0) {
         loop->ops_in_flight--;

@@ -377,7 +377,7 @@ static loop_id start(struct loop *loop, enum loop_work_class work_class, struct 
     extended->work = model;
     extended->work.work_class = (uint8_t)work_class;
     fill_context(loop, extended, terms);
-    loop->ops_in_flight++;
+    submit_count_in(loop);
     loop->ops_by_opcode[OPCODE_NONE]++;
     loop->work->in_flight++;
     queue(loop->work, &extended->work);

@@ -213,6 +213,41 @@ START_TEST(behind_a_dropped_chain)
 }
 END_TEST
 
+/* Goal: what is held, or runs in the work pool, counts for the limit of operations. Method: fill a small pool in
+ * different orders; one more is refused. */
+static int32_t returns_at_once(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static loop_id start_kind(struct loop *of, int kind, struct test_log *log)
+{
+    switch (kind) {
+    case 0: return loop_nop(of, test_log_cb, log, NULL);
+    case 1: return loop_barrier(of, test_log_cb, log);
+    default: return loop_work(of, LOOP_WORK_DEFAULT, returns_at_once, test_log_cb, log, NULL);
+    }
+}
+
+START_TEST(counted)
+{
+    enum { MOST = 12 };
+    struct loop    *small = test_loop_new(&(struct loop_options){.ops_max = MOST});
+    struct test_log logs[MOST] = {0};
+
+    test_turns(small, 1); /* room is looked at with nothing in flight */
+    for (int i = 0; i < MOST; i++)
+        ck_assert_int_gt(start_kind(small, (i * 7 + _i) % 3, &logs[i]), 0);
+    for (int kind = 0; kind < 3; kind++)
+        ck_assert_int_eq(start_kind(small, kind, NULL), -ENOBUFS);
+    test_run(small);
+    for (int i = 0; i < MOST; i++)
+        test_log_is(&logs[i], 0);
+    test_loop_free(small);
+}
+END_TEST
+
 /* Goal: no memory for a barrier is -ENOMEM and leaves nothing. Method: each allocation fails in turn. */
 START_TEST(no_memory)
 {
@@ -338,6 +373,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, refused_and_destroyed, 0, 3);
     tcase_add_test(tcase, behind_a_dropped_chain);
     tcase_add_test(tcase, no_memory);
+    tcase_add_loop_test(tcase, counted, 0, 3);
     tcase = test_case(suite, "many");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, by_descriptor, 0, 3);
