@@ -4,6 +4,7 @@
 
 #include <ringloop/address.h>
 #include <ringloop/buffer.h>
+#include <ringloop/fixed.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
 #include <ringloop/observe.h>

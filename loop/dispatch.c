@@ -47,15 +47,14 @@ static void judge(const struct context *context, struct loop_result *result)
 }
 
 /* What an extended context has to say beyond the CQE. */
-static void add_extended(struct context_extended *extended, struct loop_result *result)
+static void add_extended(struct loop *loop, struct context_extended *extended, struct loop_result *result)
 {
     if (extended->extra_size > 0)
         result->extra = extended->extra;
     if (extended->message)
         result->message = &extended->msg;
-    if ((extended->base.flags & CONTEXT_FIXED_RESULT) != 0 && result->res >= 0)
-        result->res = LOOP_FIXED(
-            extended->sqe.file_index == IORING_FILE_INDEX_ALLOC ? result->res : (int)extended->sqe.file_index - 1);
+    if ((extended->base.flags & CONTEXT_FIXED_RESULT) != 0)
+        fixed_file_result(loop, &extended->sqe, result);
 }
 
 void op_finish(struct loop *loop, struct context *context, struct loop_result *result)
@@ -70,7 +69,7 @@ void op_finish(struct loop *loop, struct context *context, struct loop_result *r
     if (unlikely(result->res < 0 || (result->flags & LOOP_TIMED_OUT) != 0))
         observe_failure(loop, context->opcode, result, cb != NULL);
     if (extended)
-        add_extended(context_extended(context), result);
+        add_extended(loop, context_extended(context), result);
     if ((context->flags & CONTEXT_DEADLINE) != 0)
         wheel_cancel(&loop->wheel, &context->deadline);
     if ((context->flags & CONTEXT_BACKGROUND) != 0)
@@ -96,7 +95,7 @@ void op_more(struct loop *loop, struct context *context, struct loop_result *res
     result->res = plain_errno(result->res);
     result->flags |= LOOP_MORE;
     if (context_is_extended(context))
-        add_extended(context_extended(context), result);
+        add_extended(loop, context_extended(context), result);
     call_back(loop, context->cb, result, context->arg);
 }
 

@@ -393,7 +393,10 @@ int loop_destroy(struct loop *loop)
         drain(loop);
     work_pool_destroy(loop);
     buffer_groups_destroy(loop);
+    fixed_files_destroy(loop);
+    fixed_buffers_unregister(loop);
     ring_close(&loop->ring, owner);
+    fixed_buffers_free(loop);
     sys_close(loop->wake_fd);
     observe_destroy(loop);
     post_queue_destroy(loop);

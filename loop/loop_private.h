@@ -51,6 +51,8 @@ struct post_queue {
 
 struct buffer_group;
 struct barrier;
+struct fixed_files;
+struct fixed_buffers;
 struct block;
 enum {
     BUFFER_GROUPS_MAX = 16,
@@ -111,6 +113,10 @@ struct loop {
     struct buffer_group *groups[BUFFER_GROUPS_MAX + 1];
     struct loop_task     unpark;
     uint64_t             buffers_out;
+
+    /* Registered files and buffers; NULL: no table. */
+    struct fixed_files   *files;
+    struct fixed_buffers *fixed_buffers;
 
     /* Routing. */
     struct handler   handlers[HANDLER_LAST + 1]; /* those of the library itself stay empty here */
@@ -284,6 +290,14 @@ bool        buffer_at_hand(struct loop *loop, uint16_t group);
 /* Two words kept with a buffer that is out: its successor in a queue, and how many bytes it holds. */
 void        buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes);
 void        buffer_noted(struct loop *loop, loop_buffer buffer, loop_buffer *ret_next, uint32_t *ret_bytes);
+
+/* fixed_file.c: fixed_file_result writes the result of an operation that has filled slots in the notation of users. */
+void fixed_files_destroy(struct loop *loop);
+void fixed_file_result(struct loop *loop, const struct io_uring_sqe *sqe, struct loop_result *result);
+
+/* fixed_buffer.c: the memory goes when the ring has gone. */
+void fixed_buffers_unregister(struct loop *loop);
+void fixed_buffers_free(struct loop *loop);
 
 /* multishot.c */
 void multishot_arm(struct loop *loop, struct context *context, bool poll_first);

@@ -1,5 +1,7 @@
 /* loop/op_socket.c: socket operations, and nop and close. */
 #include "loop/op_copy.h"
+#include "loop/fixed.h"
+#include "loop/op_start.h"
 
 #include <limits.h>
 #include <string.h>
@@ -85,14 +87,18 @@ loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, void *arg
 loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     struct op_sqe model = {.opcode = IORING_OP_CLOSE, .fd = fd};
+    loop_id       id;
 
     if (fd < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
-    if ((fd & LOOP_FIXED_FLAG) != 0) {
-        model.fd = 0;
-        model.file_index = (unsigned)(fd & ~LOOP_FIXED_FLAG) + 1;
-    }
-    return op_start(loop, __func__, model, cb, arg, terms);
+    if (likely((fd & LOOP_FIXED_FLAG) == 0))
+        return op_start(loop, __func__, model, cb, arg, terms);
+    model.fd = 0;
+    model.file_index = (unsigned)(fd & ~LOOP_FIXED_FLAG) + 1;
+    id = op_start(loop, __func__, model, cb, arg, terms);
+    if (id > 0 && loop->files != NULL)
+        fixed_files_forget(loop, fd, 1);
+    return id;
 }
 
 loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int flags, loop_cb *cb, void *arg,

@@ -1,0 +1,16 @@
+/* loop/fixed.h: what operations and the loop's end need of the tables of registered files and buffers. */
+#ifndef RINGLOOP_LOOP_FIXED_H
+#define RINGLOOP_LOOP_FIXED_H
+
+#include "loop/loop_private.h"
+
+#include <ringloop/fixed.h>
+
+/* ret_index: what an SQE's file_index says for count slots from slot on. 0, or the errno to refuse it with. */
+int fixed_file_target(struct loop *loop, int slot, uint32_t count, uint32_t *ret_index);
+
+/* Their files are to be closed or replaced by operations: they are not found by a descriptor's number any more. There
+ * is a table. */
+void fixed_files_forget(struct loop *loop, int slot, uint32_t count);
+
+#endif
