@@ -15,6 +15,7 @@
 #include <ringloop/op_wait.h>
 #include <ringloop/post.h>
 #include <ringloop/sendfile.h>
+#include <ringloop/socket.h>
 #include <ringloop/stream.h>
 #include <ringloop/timer.h>
 #include <ringloop/types.h>

@@ -56,6 +56,7 @@ int sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
 enum { FD_BASE = 1000000, GROUPS_MAX = 16, OVERFLOW_MAX = 4096 };
 
 struct memory {
+    struct memory            *before; /* the ring that was current */
     unsigned                  sq_head, sq_tail, sq_mask, sq_entries, sq_flags, sq_dropped;
     unsigned                  cq_head, cq_tail, cq_mask, cq_entries, cq_flags, cq_overflow;
     unsigned                 *array;
@@ -174,6 +175,7 @@ int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_par
     ring->flags = params->flags;
     ring->features = script.features;
     script.rings_open++;
+    memory->before = current;
     current = memory;
     return 0;
 }
@@ -187,11 +189,13 @@ void seam_ring_exit(struct io_uring *ring)
     free(memory->sqes);
     free(memory->cqes);
     free(memory->overflow);
-    free(memory);
     ring->sq.ring_ptr = NULL;
     script.rings_open--;
     if (current == memory)
-        current = NULL;
+        current = memory->before;
+    else if (current != NULL && current->before == memory)
+        current->before = memory->before;
+    free(memory);
 }
 
 /* ---- completions */
@@ -442,10 +446,32 @@ static int register_buffers(const struct io_uring_buf_reg *reg)
     return 0;
 }
 
+/* Registered files and buffers: that there is a table, and how far an update gets. */
+static int register_tables(unsigned opcode, const void *arg, unsigned arg_count)
+{
+    unsigned count;
+
+    switch (opcode) {
+    case IORING_REGISTER_FILES2: script.files_registered = true; return 0;
+    case IORING_UNREGISTER_FILES: script.files_registered = false; return 0;
+    case IORING_REGISTER_FILE_ALLOC_RANGE: return 0;
+    case IORING_REGISTER_FILES_UPDATE: return (int)arg_count;
+    case IORING_REGISTER_BUFFERS2: script.buffers_registered = true; return 0;
+    case IORING_UNREGISTER_BUFFERS: script.buffers_registered = false; return 0;
+    case IORING_REGISTER_BUFFERS_UPDATE:
+        count = ((const struct io_uring_rsrc_update2 *)arg)->nr;
+        return (int)(script.buffers_update_most != 0 && script.buffers_update_most < count ? script.buffers_update_most
+                                                                                           : count);
+    default: return -EINVAL;
+    }
+}
+
 int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
 {
     ck_assert_ptr_nonnull(current);
     ck_assert_int_eq(fd, current->fd);
+    if (script.refused_register_error != 0 && opcode == script.refused_register)
+        return script.refused_register_error;
     switch (opcode) {
     case IORING_REGISTER_PROBE: return register_probe(arg, arg_count);
     case IORING_REGISTER_ENABLE_RINGS:
@@ -461,6 +487,6 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
     case IORING_UNREGISTER_RING_FDS: return 1;
     case IORING_REGISTER_PBUF_RING: return register_buffers(arg);
     case IORING_UNREGISTER_PBUF_RING: current->groups[((struct io_uring_buf_reg *)arg)->bgid] = NULL; return 0;
-    default: return -EINVAL;
+    default: return register_tables(opcode, arg, arg_count);
     }
 }

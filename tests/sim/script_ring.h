@@ -43,6 +43,9 @@ struct script {
     int      setup_error;    /* every set-up gets this */
     int      register_error; /* of IORING_REGISTER_PBUF_RING */
     int      register_fds_error;
+    unsigned refused_register;       /* an IORING_REGISTER_* ... */
+    int      refused_register_error; /* ... that gets this; 0: none does */
+    unsigned buffers_update_most;    /* IORING_REGISTER_BUFFERS_UPDATE gets no further; 0: all the way */
     unsigned opcode_last;
     unsigned threads_most; /* further ones get -EAGAIN; they are real threads */
     void (*on_wait)(void *arg);
@@ -54,6 +57,7 @@ struct script {
     /* Looked at by the test. */
     struct script_setup setups[SCRIPT_SETUPS_MAX];
     unsigned            setups_count, rings_open;
+    bool                files_registered, buffers_registered;
     unsigned            enters, waits;
     unsigned            last_to_submit, last_min_complete, last_flags;
     uint64_t            last_timeout_ns;             /* UINT64_MAX: none */
