@@ -41,6 +41,17 @@ struct loop_work_options {
     uint32_t urgent_threads_max;  /* 0: all */
     uint32_t queue_max;           /* 0: 1 048 576 items that have not begun, then -ENOBUFS */
     uint32_t reserved;
+/* Sizes with names, for loop_options.sq_entries, which takes any number. */
+enum loop_ring_size {
+    LOOP_RING_PICO = 8,
+    LOOP_RING_NANO = 16,
+    LOOP_RING_MICRO = 32,
+    LOOP_RING_TINY = 64,
+    LOOP_RING_SMALL = 128,
+    LOOP_RING_MEDIUM = 256, /* the default */
+    LOOP_RING_LARGE = 1024,
+    LOOP_RING_HUGE = 4096,
+    LOOP_RING_GIANT = 32768, /* the most */
 };
 
 /* { 0 }, or NULL, is valid and the default. Reserved members must be 0. */
@@ -123,6 +134,28 @@ enum loop_run_mode {
     LOOP_RUN_ONCE,    /* one turn that waits until something has happened */
     LOOP_RUN_NOWAIT,  /* one turn that does not wait */
 };
+
+/* What a budget was spent on; all sizes in bytes, at most. */
+struct loop_budget {
+    uint64_t bytes;       /* of all below; never more than the budget */
+    uint64_t loop_bytes;  /* the loop itself */
+    uint64_t ring_bytes;  /* SQ and CQ, in the kernel */
+    uint64_t op_bytes;    /* contexts of ops_max operations, if all were extended, the backlog, and posts_max posts */
+    uint64_t group_bytes; /* the default buffer group: memory, ring, bookkeeping */
+    uint64_t fixed_bytes; /* the pool of registered buffers, if you make it as below */
+    uint32_t sq_entries, cq_entries, ops_max;
+    uint32_t buffer_count, buffer_size; /* of the default group */
+    uint32_t fixed_count, fixed_size;   /* for loop_fixed_buffers_options: the loop does not make the pool by itself */
+};
+
+/* Fills in options so that all that the loop holds stays within bytes: rings, contexts, posts, the default buffer
+ * group, and a pool of registered buffers. Goes in steps, each a power of two, from 256 KiB to 1 GiB; what is between
+ * stays unspent. Not counted: what objects and long messages allocate, chains, memory of yours, and the kernel's for
+ * sockets and requests. The allocator and all other members are left 0, for you to set. ret_layout may be NULL. Returns
+ * 0, or -EINVAL for less than LOOP_BUDGET_LEAST or a NULL ret_options. Any thread. */
+enum { LOOP_BUDGET_LEAST = 256 * 1024 };
+LOOP_API LOOP_MUST_USE int loop_options_for_budget(struct loop_options *ret_options, uint64_t bytes,
+                                                   struct loop_budget *ret_layout);
 
 /* Makes a loop with its ring, still without an owner. options is copied. Returns 0, -EINVAL for a bad option,
  * -ENOMEM, or what io_uring_setup(2) answered: loop_obstacle() tells what that means. */
