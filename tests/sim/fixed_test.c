@@ -112,6 +112,26 @@ START_TEST(update_errors)
 }
 END_TEST
 
+/* Goal: the kernel's range stands in front, and is set again after each change of a slot of ours. */
+START_TEST(range_set_again)
+{
+    int slot;
+
+    make_files();
+    ck_assert_uint_eq(script.ranges_set, 1);
+    ck_assert_uint_eq(script.range_first, 0);
+    ck_assert_uint_eq(script.range_count, AUTOMATIC);
+    slot = loop_file_register(loop, 0);
+    ck_assert_uint_eq(script.ranges_set, 2);
+    ck_assert_int_eq(loop_file_register_at(loop, slot, 1), slot);
+    ck_assert_uint_eq(script.ranges_set, 3);
+    ck_assert_int_eq(loop_file_unregister(loop, slot), 0);
+    ck_assert_uint_eq(script.ranges_set, 4);
+    ck_assert_uint_eq(script.range_first, 0);
+    ck_assert_uint_eq(script.range_count, AUTOMATIC);
+}
+END_TEST
+
 /* Goal: a kernel that forgets the range and takes one of our slots is followed: the slot is delivered, and nobody else
  * gets it until it is given back. */
 START_TEST(strayed_slot)
@@ -238,6 +258,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, buffers_init_errors);
     tcase_add_test(tcase, clone_unknown);
     tcase_add_test(tcase, update_errors);
+    tcase_add_test(tcase, range_set_again);
     tcase_add_test(tcase, strayed_slot);
     tcase_add_test(tcase, arrives_after_cancel);
     tcase_add_test(tcase, multishot_slot_zero);

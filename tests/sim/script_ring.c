@@ -454,7 +454,11 @@ static int register_tables(unsigned opcode, const void *arg, unsigned arg_count)
     switch (opcode) {
     case IORING_REGISTER_FILES2: script.files_registered = true; return 0;
     case IORING_UNREGISTER_FILES: script.files_registered = false; return 0;
-    case IORING_REGISTER_FILE_ALLOC_RANGE: return 0;
+    case IORING_REGISTER_FILE_ALLOC_RANGE:
+        script.ranges_set++;
+        script.range_first = ((const struct io_uring_file_index_range *)arg)->off;
+        script.range_count = ((const struct io_uring_file_index_range *)arg)->len;
+        return 0;
     case IORING_REGISTER_FILES_UPDATE: return (int)arg_count;
     case IORING_REGISTER_BUFFERS2: script.buffers_registered = true; return 0;
     case IORING_UNREGISTER_BUFFERS: script.buffers_registered = false; return 0;

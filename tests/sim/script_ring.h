@@ -58,6 +58,7 @@ struct script {
     struct script_setup setups[SCRIPT_SETUPS_MAX];
     unsigned            setups_count, rings_open;
     bool                files_registered, buffers_registered;
+    unsigned            ranges_set, range_first, range_count; /* of IORING_REGISTER_FILE_ALLOC_RANGE */
     unsigned            enters, waits;
     unsigned            last_to_submit, last_min_complete, last_flags;
     uint64_t            last_timeout_ns;             /* UINT64_MAX: none */
