@@ -13,4 +13,9 @@ int fixed_file_target(struct loop *loop, int slot, uint32_t count, uint32_t *ret
  * is a table. */
 void fixed_files_forget(struct loop *loop, int slot, uint32_t count);
 
+/* Starts what opens into count slots from slot on. An explicit slot's file will be another: it is forgotten once
+ * nothing can fail. */
+struct op_request;
+loop_id op_start_into(struct loop *loop, const char *call, struct op_request *request, int slot, uint32_t count);
+
 #endif

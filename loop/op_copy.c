@@ -4,11 +4,6 @@
 #include <limits.h>
 #include <string.h>
 
-struct pieces {
-    const struct op_piece *pieces;
-    size_t                 count;
-};
-
 void *op_storage(struct loop *loop, struct context_extended *extended, size_t size)
 {
     if (size <= sizeof(extended->storage))
@@ -36,12 +31,12 @@ static size_t rounded(size_t size)
     return (size + 7) & ~(size_t)7;
 }
 
-static int prepare_pieces(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
-                          const void *source)
+int op_prepare_pieces(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
+                      const void *source)
 {
-    const struct pieces *pieces = source;
-    size_t               size = 0;
-    char                *place;
+    const struct op_pieces *pieces = source;
+    size_t                  size = 0;
+    char                   *place;
 
     for (size_t i = 0; i < pieces->count; i++)
         size += rounded(pieces->pieces[i].size);
@@ -52,7 +47,8 @@ static int prepare_pieces(struct loop *loop, struct context_extended *extended, 
         const struct op_piece *piece = &pieces->pieces[i];
         uint64_t               address = (uint64_t)(uintptr_t)place;
 
-        memcpy(place, piece->data, piece->size);
+        if (piece->size > 0)
+            memcpy(place, piece->data, piece->size);
         memcpy((char *)sqe + piece->member, &address, sizeof(address));
         place += rounded(piece->size);
     }
@@ -63,16 +59,16 @@ loop_id op_start_copied(struct loop *loop, const char *call, const struct io_uri
                         const struct op_piece *pieces, size_t count, uint16_t flags, loop_cb *cb, void *arg,
                         const struct loop_terms *terms)
 {
-    const struct pieces source = {pieces, count};
-    struct op_request   request = {
-          .sqe = *sqe,
-          .kind = CONTEXT_ONE_SHOT,
-          .cb = cb,
-          .arg = arg,
-          .terms = terms,
-          .prepare = prepare_pieces,
-          .source = &source,
-          .flags = flags,
+    const struct op_pieces source = {pieces, count};
+    struct op_request      request = {
+             .sqe = *sqe,
+             .kind = CONTEXT_ONE_SHOT,
+             .cb = cb,
+             .arg = arg,
+             .terms = terms,
+             .prepare = op_prepare_pieces,
+             .source = &source,
+             .flags = flags,
     };
 
     return op_start_request(loop, call, &request);

@@ -13,7 +13,10 @@ struct op_piece {
     size_t      member; /* OP_MEMBER() */
 };
 
-enum { OP_PIECES_MAX = 3 };
+struct op_pieces {
+    const struct op_piece *pieces;
+    size_t                 count;
+};
 
 #define OP_MEMBER(member) offsetof(struct io_uring_sqe, member)
 
@@ -22,6 +25,9 @@ void *op_storage(struct loop *loop, struct context_extended *extended, size_t si
 
 /* A path or a name as a piece; -EINVAL for NULL, -ENAMETOOLONG beyond PATH_MAX. */
 int op_piece_text(struct op_piece *ret_piece, const char *text, size_t member);
+
+/* The prepare of a request whose source is a struct op_pieces. */
+op_prepare op_prepare_pieces;
 
 /* Starts a one-shot operation with pieces copied; flags as in struct op_request. */
 loop_id op_start_copied(struct loop *loop, const char *call, const struct io_uring_sqe *sqe,

@@ -1,4 +1,5 @@
 /* loop/op_path.c: operations on paths. Every path is copied: the kernel reads it when the SQE is submitted. */
+#include "loop/fixed.h"
 #include "loop/op_copy.h"
 
 #include <fcntl.h>
@@ -56,25 +57,81 @@ loop_id loop_openat(struct loop *loop, int dirfd, const char *path, int flags, m
     return start_path(loop, __func__, &sqe, path, cb, arg, terms);
 }
 
+/* Path and how as pieces; close-on-exec is set for a descriptor, and not for a slot, where the kernel refuses it. */
+static int open_pieces(struct op_piece pieces[2], const char *path, const struct open_how *how, size_t size,
+                       uint64_t *copy, bool direct)
+{
+    int r = op_piece_text(&pieces[0], path, OP_MEMBER(addr));
+
+    if (r < 0)
+        return r;
+    if (how == NULL || size < OPEN_HOW_LEAST)
+        return -EINVAL;
+    if (size > OPEN_HOW_MOST)
+        return -E2BIG;
+    memcpy(copy, how, size);
+    copy[0] = direct ? copy[0] & ~(uint64_t)O_CLOEXEC : copy[0] | O_CLOEXEC; /* it begins with the flags */
+    pieces[1] = (struct op_piece){copy, size, OP_MEMBER(addr2)};
+    return 0;
+}
+
 loop_id loop_openat2(struct loop *loop, int dirfd, const char *path, const struct open_how *how, size_t size,
                      loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     struct io_uring_sqe sqe = {.opcode = IORING_OP_OPENAT2, .fd = dirfd, .len = (unsigned)size};
     uint64_t            copy[OPEN_HOW_MOST / sizeof(uint64_t)];
-    struct op_piece     pieces[2] = {[1] = {copy, size, OP_MEMBER(addr2)}};
-    int                 r = op_piece_text(&pieces[0], path, OP_MEMBER(addr));
+    struct op_piece     pieces[2];
+    int                 r = dirfd_valid(dirfd) ? open_pieces(pieces, path, how, size, copy, false) : -EBADF;
 
-    if (r == 0 && !dirfd_valid(dirfd))
-        r = -EBADF;
-    if (r == 0 && (how == NULL || size < OPEN_HOW_LEAST))
-        r = -EINVAL;
-    if (r == 0 && size > OPEN_HOW_MOST)
-        r = -E2BIG;
     if (r < 0)
         return op_refuse(loop, __func__, terms, r);
-    memcpy(copy, how, size);
-    copy[0] |= O_CLOEXEC; /* struct open_how begins with 64 bits of flags */
     return op_start_copied(loop, __func__, &sqe, pieces, 2, 0, cb, arg, terms);
+}
+
+static loop_id start_open_direct(struct loop *loop, const char *call, const struct io_uring_sqe *sqe,
+                                 const struct op_piece *pieces, size_t count, int slot, loop_cb *cb, void *arg,
+                                 const struct loop_terms *terms)
+{
+    struct op_request request = {
+        .sqe = *sqe,
+        .cb = cb,
+        .arg = arg,
+        .terms = terms,
+        .prepare = op_prepare_pieces,
+        .source = &(struct op_pieces){pieces, count},
+    };
+
+    return op_start_into(loop, call, &request, slot, 1);
+}
+
+loop_id loop_openat_direct(struct loop *loop, int dirfd, const char *path, int flags, mode_t mode, int slot,
+                           loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    struct io_uring_sqe sqe = {
+        .opcode = IORING_OP_OPENAT,
+        .fd = dirfd,
+        .len = mode,
+        .open_flags = (unsigned)(flags & ~O_CLOEXEC),
+    };
+    struct op_piece piece;
+    int             r = dirfd_valid(dirfd) ? op_piece_text(&piece, path, OP_MEMBER(addr)) : -EBADF;
+
+    if (r < 0)
+        return op_refuse(loop, __func__, terms, r);
+    return start_open_direct(loop, __func__, &sqe, &piece, 1, slot, cb, arg, terms);
+}
+
+loop_id loop_openat2_direct(struct loop *loop, int dirfd, const char *path, const struct open_how *how, size_t size,
+                            int slot, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_OPENAT2, .fd = dirfd, .len = (unsigned)size};
+    uint64_t            copy[OPEN_HOW_MOST / sizeof(uint64_t)];
+    struct op_piece     pieces[2];
+    int                 r = dirfd_valid(dirfd) ? open_pieces(pieces, path, how, size, copy, true) : -EBADF;
+
+    if (r < 0)
+        return op_refuse(loop, __func__, terms, r);
+    return start_open_direct(loop, __func__, &sqe, pieces, 2, slot, cb, arg, terms);
 }
 
 loop_id loop_statx(struct loop *loop, int dirfd, const char *path, int flags, unsigned mask, struct statx *buf,

@@ -1,7 +1,6 @@
 /* loop/op_socket.c: socket operations, and nop and close. */
 #include "loop/op_copy.h"
 #include "loop/fixed.h"
-#include "loop/op_start.h"
 
 #include <limits.h>
 #include <string.h>

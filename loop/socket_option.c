@@ -1,6 +1,6 @@
 /* loop/socket_option.c: sockets by kind, their options by the ring, TCP fast open. */
 #include "loop/fixed.h"
-#include "loop/op_start.h"
+#include "loop/op_copy.h"
 
 #include <limits.h>
 #include <netinet/in.h>
@@ -70,42 +70,20 @@ loop_id loop_socket_of_kind_direct(struct loop *loop, enum loop_socket_kind kind
 
 /* ---- options */
 
-struct value_source {
-    const void *value;
-    uint32_t    size;
-};
-
-static int prepare_value(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
-                         const void *source)
-{
-    const struct value_source *from = source;
-    void                      *copy = &extended->address;
-
-    if (from->size > sizeof(extended->address)) {
-        copy = memory_resize(loop, NULL, from->size);
-        if (copy == NULL)
-            return -ENOMEM;
-        extended->heap = copy;
-    }
-    if (from->size > 0)
-        memcpy(copy, from->value, from->size);
-    sqe->optval = (uint64_t)(uintptr_t)copy;
-    return 0;
-}
-
 static loop_id start_command(struct loop *loop, const char *call, int fd, struct op_request *request)
 {
     if (fd < 0)
         return op_refuse(loop, call, request->terms, -EBADF);
     request->sqe.opcode = IORING_OP_URING_CMD;
     request->kind = CONTEXT_ONE_SHOT;
-    op_set_fd(request, fd);
+    op_sqe_set_fd(&request->sqe, fd);
     return op_start_request(loop, call, request);
 }
 
 loop_id loop_setsockopt(struct loop *loop, int fd, int level, int name, const void *value, uint32_t size, loop_cb *cb,
                         void *arg, const struct loop_terms *terms)
 {
+    struct op_piece   piece = {value, size, OP_MEMBER(optval)};
     struct op_request request = {
         .sqe = {.cmd_op = SOCKET_URING_OP_SETSOCKOPT,
                 .level = (unsigned)level,
@@ -114,8 +92,8 @@ loop_id loop_setsockopt(struct loop *loop, int fd, int level, int name, const vo
         .cb = cb,
         .arg = arg,
         .terms = terms,
-        .prepare = prepare_value,
-        .source = &(struct value_source){value, size},
+        .prepare = op_prepare_pieces,
+        .source = &(struct op_pieces){&piece, 1},
     };
 
     if ((value == NULL && size > 0) || size > OPTION_BYTES_MAX)

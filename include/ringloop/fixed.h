@@ -89,10 +89,10 @@ LOOP_API loop_id loop_accept_direct(struct loop *loop, int fd, struct sockaddr *
 LOOP_API loop_id loop_accept_multishot_direct(struct loop *loop, int fd, int flags, loop_cb *cb, void *arg,
                                               const struct loop_terms *terms);
 /* path and how are copied. dirfd is a descriptor or AT_FDCWD, never LOOP_FIXED. -ENAMETOOLONG. */
-LOOP_API loop_id loop_openat_direct(struct loop *loop, int dirfd, const char *path, int flags, uint32_t mode, int slot,
+LOOP_API loop_id loop_openat_direct(struct loop *loop, int dirfd, const char *path, int flags, mode_t mode, int slot,
                                     loop_cb *cb, void *arg, const struct loop_terms *terms);
 LOOP_API loop_id loop_openat2_direct(struct loop *loop, int dirfd, const char *path, const struct open_how *how,
-                                     int slot, loop_cb *cb, void *arg, const struct loop_terms *terms);
+                                     size_t size, int slot, loop_cb *cb, void *arg, const struct loop_terms *terms);
 /* ret_fds[2] is borrowed and gets both ends as LOOP_FIXED; res 0. An explicit slot is the reading end, the next one the
  * writing end. Kernel 6.16. */
 LOOP_API loop_id loop_pipe_direct(struct loop *loop, int *ret_fds, int flags, int slot, loop_cb *cb, void *arg,
@@ -168,16 +168,16 @@ LOOP_API void loop_fixed_buffers_stats_get(const struct loop *loop, struct loop_
 /* ---- operations on registered buffers
  *
  * pread(2), pwrite(2), preadv(2), pwritev(2), all of whose memory lies in the buffer of that index; else res is
- * -EFAULT, also for an empty place. offset UINT64_MAX: from the file's position, as read(2), and for what has none. The
- * memory is borrowed; iov is copied, at most 1024 entries. The vectors need kernel 6.15. */
-LOOP_API loop_id loop_read_fixed(struct loop *loop, int fd, void *buf, size_t size, uint64_t offset, int index,
+ * -EFAULT, also for an empty place. offset and flags as in op_file.h. The memory is
+ * borrowed; iov is copied, at most 1024 entries. The vectors need kernel 6.15. */
+LOOP_API loop_id loop_read_fixed(struct loop *loop, int fd, void *buf, size_t size, int64_t offset, int index,
                                  loop_cb *cb, void *arg, const struct loop_terms *terms);
-LOOP_API loop_id loop_write_fixed(struct loop *loop, int fd, const void *buf, size_t size, uint64_t offset, int index,
+LOOP_API loop_id loop_write_fixed(struct loop *loop, int fd, const void *buf, size_t size, int64_t offset, int index,
                                   loop_cb *cb, void *arg, const struct loop_terms *terms);
-LOOP_API loop_id loop_readv_fixed(struct loop *loop, int fd, const struct iovec *iov, uint32_t count, uint64_t offset,
-                                  int index, loop_cb *cb, void *arg, const struct loop_terms *terms);
-LOOP_API loop_id loop_writev_fixed(struct loop *loop, int fd, const struct iovec *iov, uint32_t count, uint64_t offset,
-                                   int index, loop_cb *cb, void *arg, const struct loop_terms *terms);
+LOOP_API loop_id loop_readv_fixed(struct loop *loop, int fd, const struct iovec *iov, int count, int64_t offset,
+                                  int flags, int index, loop_cb *cb, void *arg, const struct loop_terms *terms);
+LOOP_API loop_id loop_writev_fixed(struct loop *loop, int fd, const struct iovec *iov, int count, int64_t offset,
+                                   int flags, int index, loop_cb *cb, void *arg, const struct loop_terms *terms);
 
 LOOP_END_DECLS
 

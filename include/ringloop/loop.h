@@ -41,6 +41,8 @@ struct loop_work_options {
     uint32_t urgent_threads_max;  /* 0: all */
     uint32_t queue_max;           /* 0: 1 048 576 items that have not begun, then -ENOBUFS */
     uint32_t reserved;
+};
+
 /* Sizes with names, for loop_options.sq_entries, which takes any number. */
 enum loop_ring_size {
     LOOP_RING_PICO = 8,

@@ -69,7 +69,7 @@ static struct loop_fixed_buffers_stats buffers(const struct loop *of)
     return stats;
 }
 
-static int32_t read_at(int fd, void *data, size_t size, uint64_t offset, int index)
+static int32_t read_at(int fd, void *data, size_t size, int64_t offset, int index)
 {
     struct test_log log = {0};
 
@@ -141,7 +141,7 @@ START_TEST(read_write)
     ck_assert_int_eq(read_at(file, data, SIZE, FILE_BYTES - 10, index), 10);
     ck_assert_int_eq(read_at(file, data, SIZE, FILE_BYTES, index), 0);
     ck_assert_int_eq(lseek(file, 50, SEEK_SET), 50);
-    ck_assert_int_eq(read_at(file, data, 60, UINT64_MAX, index), 60);
+    ck_assert_int_eq(read_at(file, data, 60, LOOP_AT_POSITION, index), 60);
     check_bytes(data, 50, 60);
     ck_assert_int_eq(lseek(file, 0, SEEK_CUR), 110);
 
@@ -177,9 +177,9 @@ START_TEST(failures)
                      -EINVAL);
     ck_assert_int_eq(loop_write_fixed(loop, file, data, 10, 0, -1, no_callback, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_write_fixed(loop, file, data, 10, 0, 65536, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_readv_fixed(loop, file, NULL, 1, 0, index, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_readv_fixed(loop, -1, NULL, 0, 0, index, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_writev_fixed(loop, file, (struct iovec *)data, 1025, 0, index, no_callback, NULL, NULL),
+    ck_assert_int_eq(loop_readv_fixed(loop, file, NULL, 1, 0, 0, index, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_readv_fixed(loop, -1, NULL, 0, 0, 0, index, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_writev_fixed(loop, file, (struct iovec *)data, 1025, 0, 0, index, no_callback, NULL, NULL),
                      -EINVAL);
     test_run(loop);
     ck_assert_int_eq(loop_fixed_buffer_return(loop, index), 0);
@@ -196,18 +196,19 @@ START_TEST(cancel_deadline)
     loop_id         id;
 
     test_pipe(pipes);
-    id = loop_read_fixed(loop, pipes[0], memory, 10, UINT64_MAX, index, test_log_cb, &logs[0], NULL);
+    id = loop_read_fixed(loop, pipes[0], memory, 10, LOOP_AT_POSITION, index, test_log_cb, &logs[0], NULL);
     ck_assert_int_gt(id, 0);
     test_turns(loop, 2);
     ck_assert_uint_eq(logs[0].count, 0);
     ck_assert_int_eq(loop_cancel(loop, id), 0);
     test_run(loop);
     test_log_is(&logs[0], -ECANCELED);
-    ck_assert_int_eq(finish(loop_read_fixed(loop, pipes[0], memory, 10, UINT64_MAX, index, test_log_cb, &logs[1],
+    ck_assert_int_eq(finish(loop_read_fixed(loop, pipes[0], memory, 10, LOOP_AT_POSITION, index, test_log_cb, &logs[1],
                                             LOOP_TERMS(.timeout_ns = 3 * LOOP_MILLISECOND)),
                             &logs[1]),
                      -ETIMEDOUT);
-    ck_assert_int_gt(loop_read_fixed(loop, pipes[0], memory, 10, UINT64_MAX, index, test_log_cb, &logs[2], NULL), 0);
+    ck_assert_int_gt(loop_read_fixed(loop, pipes[0], memory, 10, LOOP_AT_POSITION, index, test_log_cb, &logs[2], NULL),
+                     0);
     test_turns(loop, 2);
     test_write(pipes[1], "piped", 5);
     test_run(loop);
@@ -233,7 +234,7 @@ START_TEST(vectors)
 
     for (uint32_t i = 0; i < count; i++)
         iov[i] = (struct iovec){.iov_base = data + (count - 1 - i) * 4, .iov_len = 3};
-    id = loop_readv_fixed(loop, file, iov, count, 77, index, test_log_cb, &logs[0], NULL);
+    id = loop_readv_fixed(loop, file, iov, (int)count, 77, 0, index, test_log_cb, &logs[0], NULL);
     if (!test_has_opcode(loop, IORING_OP_READV_FIXED)) {
         ck_assert_int_eq(id, -EOPNOTSUPP);
         test_skip("loop_readv_fixed and loop_writev_fixed: the kernel lacks them");
@@ -246,7 +247,7 @@ START_TEST(vectors)
             iov[i] = (struct iovec){.iov_base = data + i * 4, .iov_len = 2};
             memset(data + i * 4, (int)i, 2);
         }
-        id = loop_writev_fixed(loop, file, iov, count, 500, index, test_log_cb, &logs[1], NULL);
+        id = loop_writev_fixed(loop, file, iov, (int)count, 500, 0, index, test_log_cb, &logs[1], NULL);
         memset(iov, 0xee, count * sizeof(*iov));
         ck_assert_int_eq(finish(id, &logs[1]), (int)(2 * count));
         ck_assert_int_eq(pread(file, got, 2 * count, 500), (ssize_t)(2 * count));
@@ -304,7 +305,7 @@ START_TEST(update_in_flight)
     struct test_log log = {0};
 
     test_pipe(pipes);
-    ck_assert_int_gt(loop_read_fixed(loop, pipes[0], first, 10, UINT64_MAX, index, test_log_cb, &log, NULL), 0);
+    ck_assert_int_gt(loop_read_fixed(loop, pipes[0], first, 10, LOOP_AT_POSITION, index, test_log_cb, &log, NULL), 0);
     test_turns(loop, 2);
     ck_assert_int_eq(loop_fixed_buffer_update(loop, index, second, 100), 0);
     test_write(pipes[1], "old", 3);

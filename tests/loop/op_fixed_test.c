@@ -344,7 +344,7 @@ START_TEST(open_direct)
     ck_assert_int_eq(close_slot(logs[1].last.res), 0);
 
     strcpy(given, path);
-    id = loop_openat2_direct(loop, AT_FDCWD, given, &how, own, test_log_cb, &logs[2], NULL);
+    id = loop_openat2_direct(loop, AT_FDCWD, given, &how, sizeof(how), own, test_log_cb, &logs[2], NULL);
     memset(given, 'x', sizeof(given) - 1);
     memset(&how, 0xff, sizeof(how));
     ck_assert_int_eq(finish(id, &logs[2]), own);
@@ -356,14 +356,16 @@ START_TEST(open_direct)
                &logs[3]),
         -ENOENT);
     how = (struct open_how){.flags = O_RDONLY, .resolve = UINT64_C(1) << 60};
-    ck_assert_int_eq(finish(loop_openat2_direct(loop, AT_FDCWD, "/", &how, own, test_log_cb, &logs[4], NULL), &logs[4]),
-                     -EINVAL);
+    ck_assert_int_eq(
+        finish(loop_openat2_direct(loop, AT_FDCWD, "/", &how, sizeof(how), own, test_log_cb, &logs[4], NULL), &logs[4]),
+        -EINVAL);
     given[sizeof(given) - 1] = '\0';
     ck_assert_int_eq(loop_openat_direct(loop, AT_FDCWD, given, 0, 0, own, no_callback, NULL, NULL), -ENAMETOOLONG);
     ck_assert_int_eq(loop_openat_direct(loop, AT_FDCWD, NULL, 0, 0, own, no_callback, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_openat_direct(loop, -1, "/", 0, 0, own, no_callback, NULL, NULL), -EBADF);
     ck_assert_int_eq(loop_openat_direct(loop, own, "/", 0, 0, own, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_openat2_direct(loop, AT_FDCWD, "/", NULL, own, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_openat2_direct(loop, AT_FDCWD, "/", NULL, sizeof(how), own, no_callback, NULL, NULL),
+                     -EINVAL);
 }
 END_TEST
 

@@ -225,8 +225,8 @@ START_TEST(older_kernel)
     ck_assert_int_eq(loop_files_init(old, NULL), 0);
     ck_assert_int_eq(loop_pipe_direct(old, fds, 0, LOOP_SLOT_AUTO, test_log_cb, NULL, NULL), -EOPNOTSUPP);
     ck_assert_int_eq(loop_fixed_fd_install(old, LOOP_FIXED(0), 0, test_log_cb, NULL, NULL), -EOPNOTSUPP);
-    ck_assert_int_eq(loop_readv_fixed(old, 0, &iov, 1, 0, 0, test_log_cb, NULL, NULL), -EOPNOTSUPP);
-    ck_assert_int_eq(loop_writev_fixed(old, 0, &iov, 1, 0, 0, test_log_cb, NULL, NULL), -EOPNOTSUPP);
+    ck_assert_int_eq(loop_readv_fixed(old, 0, &iov, 1, 0, 0, 0, test_log_cb, NULL, NULL), -EOPNOTSUPP);
+    ck_assert_int_eq(loop_writev_fixed(old, 0, &iov, 1, 0, 0, 0, test_log_cb, NULL, NULL), -EOPNOTSUPP);
     ck_assert_uint_eq(test_stats(old).ops_started, 0);
     test_loop_free(old);
 }
