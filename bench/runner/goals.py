@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import echo, nop, timers
+from . import echo, nop, timers, write
 from .results import geometric_mean, print_table
 
 
@@ -42,11 +42,20 @@ def echo_goals(results):
     return goals
 
 
+def more(results, metric, contender, peer):
+    """How much more of it a nop takes in batch=32, or None."""
+    return results.difference(nop.NAME, 'batch=32', contender, peer, metric)
+
+
 def nop_goals(results):
-    ours = results.value(nop.NAME, 'batch=32', 'ringloop', 'instructions_per_op')
-    raw = results.value(nop.NAME, 'batch=32', 'liburing', 'instructions_per_op')
-    return [Goal(nop.NAME, 'user instructions more than a raw nop, batch=32', 100,
-                 None if ours is None or raw is None else ours - raw, 0.0)]
+    return [
+        Goal(nop.NAME, 'user instructions more than a raw nop, batch=32', 100,
+             more(results, 'instructions_per_op', 'ringloop', 'liburing'), 0.0),
+        Goal(nop.NAME, 'the same in direct mode', 60,
+             more(results, 'instructions_per_op', 'ringloop-direct', 'liburing'), 0.0),
+        Goal(nop.NAME, 'CPU ns that a deadline adds, batch=32', 30,
+             more(results, 'cpu_ns_per_op', 'ringloop-deadline', 'ringloop')),
+    ]
 
 
 def timers_goals(results):
@@ -54,8 +63,14 @@ def timers_goals(results):
     return [Goal(timers.NAME, 'insert_cancel, count=100000, ratio to libev', 1 / 2.5, ratio)]
 
 
+def write_goals(results):
+    return [Goal(write.NAME, 'CPU per write, one writer, ratio to liburing (geomean of the sizes)', 1.05,
+                 write.ratio(results, 1, 'none'), 1.0)]
+
+
 def goals_of(benches, results):
-    makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals}
+    makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals,
+              write.NAME: write_goals}
     return [goal for name, make in makers.items() if name in benches for goal in make(results)]
 
 

@@ -26,6 +26,13 @@ class Results:
         ratios = [a / b for a, b in zip(ours, theirs) if b > 0]
         return statistics.median(ratios) if ratios else None
 
+    def difference(self, bench, case, contender, peer, metric):
+        """The median of the rounds' differences."""
+        ours = self._samples.get((bench, case, contender, metric), [])
+        theirs = self._samples.get((bench, case, peer, metric), [])
+        differences = [a - b for a, b in zip(ours, theirs)]
+        return statistics.median(differences) if differences else None
+
     def cases(self, bench):
         return list(dict.fromkeys(case for b, case, _, _ in self._samples if b == bench))
 
