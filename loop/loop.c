@@ -219,7 +219,8 @@ static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
         timeout_ns = retry_ns;
     wait.timeout_ns = timeout_ns;
     __atomic_store_n(&loop->sleeping, 1, __ATOMIC_SEQ_CST);
-    if (__atomic_exchange_n(&loop->woken, 0, __ATOMIC_SEQ_CST) != 0) {
+    if (__atomic_load_n(&loop->woken, __ATOMIC_SEQ_CST) != 0) {
+        __atomic_store_n(&loop->woken, 0, __ATOMIC_SEQ_CST);
         loop->happened = true;
         timeout_ns = 0;
     }
@@ -229,7 +230,7 @@ static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
         about_to_wait(loop);
     if (wait.count > 0 || kernel_wanted(loop))
         (void)submit_and_wait(loop, &wait);
-    __atomic_store_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&loop->sleeping, 0, __ATOMIC_RELEASE); /* who sees it late wakes in vain, no more */
     task_list_move(&loop->retries, &loop->tasks);
     loop->now_ns = sys_clock_ns();
     if (unlikely(loop->idle_measured))
