@@ -127,24 +127,34 @@ static void run(struct write_bench *bench, const struct write_contender *contend
         die("%" PRIu64 " writes have ended, not %" PRIu64, bench->finished, expected);
 }
 
-static void measure(struct write_bench *bench, const struct write_contender *contender)
+struct measured {
+    uint64_t cpu_ns, workers_cpu_ns, wall_ns;
+};
+
+static struct measured measure(struct write_bench *bench, const struct write_contender *contender)
 {
-    uint64_t cpu_ns, wall_ns, sum_ns, before_ns, workers_ns;
+    uint64_t        before_ns, sum_ns;
+    struct measured measured;
 
     threads_cpu_ns(&before_ns);
-    wall_ns = clock_wall_ns();
-    cpu_ns = clock_cpu_ns();
+    measured.wall_ns = clock_wall_ns();
+    measured.cpu_ns = clock_cpu_ns();
     run(bench, contender, bench->ops);
-    cpu_ns = clock_cpu_ns() - cpu_ns;
-    wall_ns = clock_wall_ns() - wall_ns;
-    sum_ns = threads_cpu_ns(&workers_ns);
+    measured.cpu_ns = clock_cpu_ns() - measured.cpu_ns;
+    measured.wall_ns = clock_wall_ns() - measured.wall_ns;
+    sum_ns = threads_cpu_ns(&measured.workers_cpu_ns);
     /* The workers' time must be in that of the process. */
     if (sum_ns > clock_cpu_ns())
         die("the threads have taken %" PRIu64 " ns of CPU time, more than the process", sum_ns);
-    workers_ns = workers_ns > before_ns ? workers_ns - before_ns : 0;
+    measured.workers_cpu_ns = measured.workers_cpu_ns > before_ns ? measured.workers_cpu_ns - before_ns : 0;
+    return measured;
+}
+
+static void print(const struct measured *measured, uint64_t ops)
+{
     printf("{\"ops\": %" PRIu64 ", \"cpu_ns_per_op\": %.3f, \"workers_cpu_ns_per_op\": %.3f, \"ops_per_s\": %.0f}\n",
-           bench->ops, (double)cpu_ns / (double)bench->ops, (double)workers_ns / (double)bench->ops,
-           (double)bench->ops * NS_PER_S / (double)wall_ns);
+           ops, (double)measured->cpu_ns / (double)ops, (double)measured->workers_cpu_ns / (double)ops,
+           (double)ops * NS_PER_S / (double)measured->wall_ns);
 }
 
 static bool is_zero(const uint8_t *block, uint32_t size)
@@ -179,6 +189,7 @@ static void verify(const struct write_bench *bench)
 int write_main(int argc, char **argv, const struct write_contender *contender)
 {
     static struct write_bench bench = {.size = 128, .writers = 1, .ops = 10000};
+    struct measured           measured;
     struct stat               after;
 
     parse(&bench, argc, argv, contender);
@@ -186,7 +197,7 @@ int write_main(int argc, char **argv, const struct write_contender *contender)
     open_writers(&bench);
     contender->open(&bench);
     run(&bench, contender, (uint64_t)bench.writers * 10);
-    measure(&bench, contender);
+    measured = measure(&bench, contender);
     contender->close();
     verify(&bench);
     if (fstat(bench.fd, &after) != 0 || after.st_size != WRITE_FILE_BYTES)
@@ -194,5 +205,6 @@ int write_main(int argc, char **argv, const struct write_contender *contender)
     for (uint32_t i = 0; i < bench.writers; i++)
         free(bench.writer[i].buffer);
     close(bench.fd);
+    print(&measured, bench.ops);
     return 0;
 }
