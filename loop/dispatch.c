@@ -298,8 +298,9 @@ static __attribute__((noinline, cold)) void complete_observed(struct loop *loop,
     }
 }
 
-/* Returns how many: all of them, or a few if there is a deadline to look at in between. */
-static inline unsigned complete_some(struct loop *loop, const struct completion *batch, unsigned count)
+/* Returns how many: all of them, or a few if there is a deadline to look at in between. A time that begins after the
+ * last would be forgotten by the enter that follows: it is not taken. */
+static inline unsigned complete_some(struct loop *loop, const struct completion *batch, unsigned count, bool last_batch)
 {
     unsigned some = loop->policy.deadline_ns != 0 && count > DEADLINE_LOOK_EVERY ? DEADLINE_LOOK_EVERY : count;
 
@@ -308,15 +309,6 @@ static inline unsigned complete_some(struct loop *loop, const struct completion 
     else
         for (unsigned i = 0; i < some; i++)
             complete(loop, &batch[i]);
-    if (loop->policy.deadline_ns != 0)
-/* Returns how many: all of them, or a few if there is a deadline to look at in between. A time that begins after the
- * last would be forgotten by the enter that follows: it is not taken. */
-static inline unsigned complete_some(struct loop *loop, const struct completion *batch, unsigned count, bool last_batch)
-{
-    unsigned some = loop->policy.deadline_ns != 0 && count > DEADLINE_LOOK_EVERY ? DEADLINE_LOOK_EVERY : count;
-
-    for (unsigned i = 0; i < some; i++)
-        complete(loop, &batch[i]);
     if (loop->policy.deadline_ns != 0 && (some < count || !last_batch || loop->pending_since != 0))
         submit_deadline_check(loop);
     return some;
