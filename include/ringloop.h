@@ -17,6 +17,7 @@
 #include <ringloop/sendfile.h>
 #include <ringloop/socket.h>
 #include <ringloop/stream.h>
+#include <ringloop/subscription.h>
 #include <ringloop/timer.h>
 #include <ringloop/types.h>
 #include <ringloop/version.h>

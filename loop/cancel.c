@@ -74,13 +74,21 @@ static bool can_be_found(const struct context *context)
            (context->flags & CONTEXT_WAITING) == 0;
 }
 
+/* For good, or to let it rest. */
+static bool shall_end(const struct context *context)
+{
+    const unsigned pausing = CONTEXT_PAUSING | CONTEXT_RESUMING;
+
+    return (context->flags & CONTEXT_CANCELED) != 0 || (context->flags & pausing) == CONTEXT_PAUSING;
+}
+
 void cancel_retry_due(struct loop *loop)
 {
     uint64_t        slot = 0;
     struct context *context;
 
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
-        if ((context->flags & CONTEXT_CANCEL_OWED) != 0 && can_be_found(context))
+        if ((context->flags & CONTEXT_CANCEL_OWED) != 0 && shall_end(context) && can_be_found(context))
             ask(loop, context, LATER);
 }
 
@@ -90,7 +98,7 @@ void cancel_completed(struct loop *loop, const struct completion *completion)
     enum attempt    missed = (enum attempt)(value >> ATTEMPT_SHIFT);
     struct context *context = value == 0 ? NULL : context_find_value(&loop->pool, user_data_to_value(value));
 
-    if (context == NULL || (context->flags & CONTEXT_CANCELED) == 0 || !can_be_found(context) || loop->destroying)
+    if (context == NULL || !shall_end(context) || !can_be_found(context) || loop->destroying)
         return;
     if (completion->res == -ENOENT && missed == FIRST)
         ask(loop, context, AT_ONCE);
@@ -130,6 +138,11 @@ void cancel_context(struct loop *loop, struct context *context)
     case CONTEXT_FREE: break;
     }
     check_failed("a context in use is not free", __FILE__, __LINE__);
+}
+
+void cancel_to_pause(struct loop *loop, struct context *context)
+{
+    ask(loop, context, FIRST);
 }
 
 void cancel_all_contexts(struct loop *loop)

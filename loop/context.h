@@ -58,6 +58,7 @@ enum context_flags {
     CONTEXT_BARRED = 1u << 11,       /* a barrier waits for its end */
     CONTEXT_RESULT_SEEN = 1u << 12,  /* zero-copy: the result has been told */
     CONTEXT_RELEASE_SEEN = 1u << 13, /* zero-copy: the notification has come */
+    CONTEXT_RESUMING = 1u << 14,     /* with CONTEXT_PAUSING: it shall go on after all */
 };
 
 struct context_link {
@@ -67,13 +68,21 @@ LIST_DEFINE(context, struct context_link)
 
 /* What arms a multishot again, where no SQE is saved, and where it stands while it waits for a buffer. */
 struct context_arm {
-    struct context_link link;
-    uint32_t            op_flags; /* MSG_*, SOCK_* or poll events */
-    uint32_t            len;
-    uint16_t            ioprio;
-    uint16_t            group;
-    uint8_t             sqe_flags;
-    bool                in_extended; /* which of its two places this is */
+    union {
+        struct context_link link;
+        struct {
+            void       *data;
+            loop_buffer buffer;
+            uint32_t    flags; /* enum loop_result_flags */
+        } held;                /* a message without bytes, until it is known whether it is one */
+    };
+    uint32_t op_flags; /* MSG_*, SOCK_* or poll events */
+    uint32_t len;
+    uint16_t ioprio;
+    uint16_t group;
+    uint8_t  sqe_flags;
+    bool     in_extended; /* which of its two places this is */
+    uint8_t  probe;       /* what a probe has asked the kernel */
 };
 
 struct context_settled {

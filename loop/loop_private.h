@@ -17,6 +17,7 @@
 #include <ringloop/loop.h>
 #include <ringloop/op.h>
 #include <ringloop/post.h>
+#include <ringloop/subscription.h>
 #include <ringloop/timer.h>
 
 LIST_DEFINE(task, struct loop_task)
@@ -246,6 +247,8 @@ static inline loop_id op_of_object(struct loop *loop, loop_id id)
 
 /* cancel.c */
 void cancel_context(struct loop *loop, struct context *context);
+/* Only in the kernel: CONTEXT_PAUSING says what for. */
+void cancel_to_pause(struct loop *loop, struct context *context);
 void cancel_retry_due(struct loop *loop);
 void cancel_all_contexts(struct loop *loop);
 void cancel_any(struct loop *loop);

@@ -1,27 +1,47 @@
-/* loop/multishot.c: subscriptions: operations that the loop keeps alive.
+/* loop/multishot.c: multishots: operations that the loop keeps alive.
  *
  * The kernel ends a multishot also for reasons that are not the user's: a full CQ, fairness, no buffer. Then it is
- * armed again. A receive that finds no buffer cannot see the end of the stream or an error either; so it probes: it
- * peeks at one byte.
+ * armed again. One that finds no buffer cannot see the end of the stream or an error either; so it probes
+ * (multishot_probe.c).
  *
  *   ACTIVE --no buffer--> PROBING --nothing to read--> ACTIVE (waiting for readiness first)
  *                         PROBING --data--> PARKED --a buffer came back--> ACTIVE
- *                         PROBING --end, error--> its final callback */
-#include "loop/loop_private.h"
+ *                         PROBING --end, error--> its final callback
+ *   any of them --paused--> PAUSED --resumed--> ACTIVE */
+#include "loop/multishot.h"
 
-#include <errno.h>
+#include "loop/op_start.h"
+
+#include <string.h>
+
+enum { RESTART_FIRST = -512, RESTART_LAST = -516 }; /* restart codes, which leak out of what is cancelled */
+
+/* What the end of a completion without IORING_CQE_F_MORE means. */
+enum verdict {
+    GOES_WELL,      /* a result like those before: armed again after its callback */
+    UNCLEAR,        /* a message without bytes: an empty datagram, or the end of a stream */
+    WANTS_BUFFER,   /* no buffer was there */
+    GOES_ON_SILENT, /* ended for a reason of ours: nobody is told */
+    IS_OVER,
+};
 
 static struct io_uring_sqe armed_sqe(struct context *context)
 {
     const struct context_arm *arm = context_arm(context);
 
-    if (context_is_extended(context))
-        return context_extended(context)->sqe;
+    if (context_is_extended(context)) {
+        struct io_uring_sqe sqe = context_extended(context)->sqe;
+
+        if (context->kind == CONTEXT_TIMEOUT && (sqe.timeout_flags & IORING_TIMEOUT_MULTISHOT) == 0)
+            sqe.off = 0; /* of single timeouts it counts completions */
+        return sqe;
+    }
     return (struct io_uring_sqe){
         .opcode = context->opcode,
         .fd = context->fd & ~LOOP_FIXED_FLAG,
         .flags = arm->sqe_flags,
         .ioprio = arm->ioprio,
+        .off = context->kind == CONTEXT_READ ? UINT64_MAX : 0,
         .len = arm->len,
         .msg_flags = arm->op_flags,
         .buf_group = arm->group,
@@ -29,8 +49,8 @@ static struct io_uring_sqe armed_sqe(struct context *context)
     };
 }
 
-static void place(struct loop *loop, struct context *context, const struct io_uring_sqe *model,
-                  enum context_state state)
+void multishot_place(struct loop *loop, struct context *context, const struct io_uring_sqe *model,
+                     enum context_state state)
 {
     struct io_uring_sqe *sqe = submit_sqe(loop, true);
 
@@ -43,86 +63,182 @@ static void place(struct loop *loop, struct context *context, const struct io_ur
     submit_sqe_done(loop);
 }
 
+/* Cancels that are still under way stand before it in the SQ: they will not find it. */
+static void forget_pause(struct context *context)
+{
+    context->flags &= (uint16_t) ~(CONTEXT_PAUSING | CONTEXT_RESUMING | CONTEXT_CANCEL_OWED);
+}
+
 void multishot_arm(struct loop *loop, struct context *context, bool poll_first)
 {
     struct io_uring_sqe sqe = armed_sqe(context);
 
     if (poll_first)
         sqe.ioprio |= IORING_RECVSEND_POLL_FIRST;
-    loop->stats.rearms++;
-    place(loop, context, &sqe, CONTEXT_ACTIVE);
+    if (context->kind != CONTEXT_POLL_LEVEL)
+        loop->stats.rearms++;
+    forget_pause(context);
+    multishot_place(loop, context, &sqe, CONTEXT_ACTIVE);
 }
 
-static void probe(struct loop *loop, struct context *context)
+void multishot_pause(struct context *context)
 {
-    const struct context_arm *arm = context_arm(context);
-    struct io_uring_sqe       sqe = {
-              .opcode = IORING_OP_RECV,
-              .fd = context->fd & ~LOOP_FIXED_FLAG,
-              .flags = (uint8_t)(arm->sqe_flags & IOSQE_FIXED_FILE),
-              .addr = (uint64_t)(uintptr_t)loop->scratch,
-              .len = 1,
-              .msg_flags = MSG_PEEK | MSG_DONTWAIT,
-              .user_data = context->id,
-    };
-
-    place(loop, context, &sqe, CONTEXT_PROBING);
+    forget_pause(context);
+    context->state = CONTEXT_PAUSED;
 }
 
-static void finish(struct loop *loop, struct context *context, int32_t res)
-{
-    op_finish(loop, context, &(struct loop_result){.res = res});
-}
-
-static void probe_completed(struct loop *loop, struct context *context, int32_t res)
+void multishot_go_on(struct loop *loop, struct context *context, bool poll_first)
 {
     if ((context->flags & CONTEXT_CANCELED) != 0)
-        finish(loop, context, -ECANCELED);
-    else if (res == -EAGAIN)
-        multishot_arm(loop, context, true);
-    else if (res <= 0)
-        finish(loop, context, res);
-    else if (buffer_at_hand(loop, context_arm(context)->group))
-        multishot_arm(loop, context, false);
+        dispatch_settle(loop, context, -ECANCELED, 0);
+    else if (multishot_shall_pause(context))
+        multishot_pause(context);
     else
-        buffer_park(loop, context);
+        multishot_arm(loop, context, poll_first);
+}
+
+bool multishot_was_stopped(int32_t res)
+{
+    return res == -ECANCELED || res == -EINTR || (res <= RESTART_FIRST && res >= RESTART_LAST);
+}
+
+/* The message and its parts lie in the buffer, one behind the other; the parts have the room that was asked for. */
+void multishot_unpack(struct context *context, struct multishot_message *message, struct loop_result *result)
+{
+    const struct msghdr        *room = &context_extended(context)->msg;
+    char                       *name = (char *)result->data + sizeof(struct io_uring_recvmsg_out);
+    char                       *control = name + room->msg_namelen;
+    char                       *payload = control + room->msg_controllen;
+    struct io_uring_recvmsg_out out;
+
+    memcpy(&out, result->data, sizeof(out)); /* it need not be aligned */
+    result->res -= (int32_t)(payload - (char *)result->data);
+    result->data = payload;
+    message->payload = (struct iovec){payload, (size_t)result->res};
+    message->header = (struct msghdr){
+        .msg_namelen = out.namelen < room->msg_namelen ? out.namelen : room->msg_namelen,
+        .msg_controllen = out.controllen < room->msg_controllen ? out.controllen : room->msg_controllen,
+        .msg_iov = &message->payload,
+        .msg_iovlen = 1,
+        .msg_flags = (int)out.flags,
+    };
+    if (message->header.msg_namelen > 0)
+        message->header.msg_name = name;
+    if (message->header.msg_controllen > 0)
+        message->header.msg_control = control;
+    result->message = &message->header;
 }
 
 /* The kernel is done with it although nothing was wrong: the callback is told of more to come, and so it shall be. */
-static void rest(struct loop *loop, struct context *context, struct loop_result *result)
+void multishot_rest(struct loop *loop, struct context *context, struct loop_result *result)
 {
     context->state = CONTEXT_RESTING;
     op_more(loop, context, result);
-    if ((context->flags & CONTEXT_CANCELED) != 0)
-        dispatch_settle(loop, context, -ECANCELED, 0);
+    multishot_go_on(loop, context, false);
+}
+
+/* An expiry is a success. The count of those to come stands in the saved SQE; 0: no end of them. */
+static enum verdict judge_timeout(struct context *context, struct loop_result *result)
+{
+    struct io_uring_sqe *sqe = &context_extended(context)->sqe;
+
+    if (result->res == -EINVAL && (sqe->timeout_flags & IORING_TIMEOUT_MULTISHOT) != 0) {
+        sqe->timeout_flags &= ~IORING_TIMEOUT_MULTISHOT; /* before kernel 6.4: single ones, then */
+        return GOES_ON_SILENT;
+    }
+    if (result->res != -ETIME)
+        return IS_OVER;
+    result->res = 0;
+    if (sqe->off == 1)
+        return IS_OVER;
+    sqe->off -= sqe->off > 0;
+    return GOES_WELL;
+}
+
+static enum verdict judge_received(const struct context *context, const struct loop_result *result)
+{
+    if (result->res == -ENOBUFS)
+        return WANTS_BUFFER;
+    if (result->res > 0)
+        return GOES_WELL;
+    if (context->kind != CONTEXT_RECVMSG || (result->flags & LOOP_BUFFER) == 0)
+        return IS_OVER;
+    return result->message->msg_name == NULL ? UNCLEAR : GOES_WELL; /* only datagrams have senders */
+}
+
+static enum verdict judge(struct context *context, struct loop_result *result)
+{
+    if (multishot_was_stopped(result->res) &&
+        (context->flags & (CONTEXT_CANCELED | CONTEXT_PAUSING)) == CONTEXT_PAUSING)
+        return GOES_ON_SILENT;
+    switch ((enum context_kind)context->kind) {
+    case CONTEXT_RECV:
+    case CONTEXT_RECVMSG:
+    case CONTEXT_READ: return judge_received(context, result);
+    case CONTEXT_ACCEPT:
+    case CONTEXT_POLL:
+    case CONTEXT_POLL_LEVEL: return result->res >= 0 ? GOES_WELL : IS_OVER;
+    case CONTEXT_TIMEOUT: return judge_timeout(context, result);
+    case CONTEXT_ONE_SHOT:
+    case CONTEXT_LENDING:
+    case CONTEXT_RAW:
+    case CONTEXT_WORK:
+    case CONTEXT_ZERO_COPY: break;
+    }
+    check_failed("it is a multishot", __FILE__, __LINE__);
+}
+
+static void find_buffer(struct loop *loop, struct context *context)
+{
+    if (multishot_shall_pause(context) || buffer_at_hand(loop, context_arm(context)->group))
+        multishot_go_on(loop, context, false);
     else
-        multishot_arm(loop, context, false);
+        multishot_probe(loop, context);
+}
+
+/* The user has asked for its end. What is no data for certain is not told as such. */
+static void finish_cancelled(struct loop *loop, struct context *context, enum verdict verdict,
+                             struct loop_result *result)
+{
+    if (verdict == UNCLEAR) {
+        buffer_callback_done(loop, result->buffer);
+        *result = (struct loop_result){.res = -ECANCELED};
+    }
+    if (verdict == GOES_ON_SILENT)
+        result->res = -ECANCELED;
+    op_finish(loop, context, result);
 }
 
 void multishot_complete(struct loop *loop, struct context *context, const struct completion *completion)
 {
-    struct loop_result result = {.res = completion->res};
-    bool               receives = context->kind == CONTEXT_RECV;
+    struct loop_result       result = {.res = completion->res};
+    struct multishot_message message;
+    enum verdict             verdict;
 
     if (context->state == CONTEXT_PROBING) {
-        probe_completed(loop, context, completion->res);
+        multishot_probe_completed(loop, context, completion->res);
         return;
     }
     if ((completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0)
         result.flags |= LOOP_SOCK_NONEMPTY;
     if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
         buffer_received(loop, context_arm(context)->group, completion, &result);
-    if ((completion->flags & IORING_CQE_F_MORE) != 0)
+    if (context->kind == CONTEXT_RECVMSG && (result.flags & LOOP_BUFFER) != 0)
+        multishot_unpack(context, &message, &result);
+    verdict = judge(context, &result);
+    if ((completion->flags & IORING_CQE_F_MORE) != 0) {
         op_more(loop, context, &result);
-    else if ((context->flags & CONTEXT_CANCELED) != 0)
-        op_finish(loop, context, &result);
-    else if (receives && result.res == -ENOBUFS) {
-        if (buffer_at_hand(loop, context_arm(context)->group))
-            multishot_arm(loop, context, false);
-        else
-            probe(loop, context);
-    } else if (result.res > 0 || (result.res == 0 && !receives))
-        rest(loop, context, &result);
-    else
-        op_finish(loop, context, &result);
+        return;
+    }
+    if ((context->flags & CONTEXT_CANCELED) != 0) {
+        finish_cancelled(loop, context, verdict, &result);
+        return;
+    }
+    switch (verdict) {
+    case GOES_WELL: multishot_rest(loop, context, &result); return;
+    case UNCLEAR: multishot_probe_message(loop, context, &result); return;
+    case WANTS_BUFFER: find_buffer(loop, context); return;
+    case GOES_ON_SILENT: multishot_go_on(loop, context, false); return;
+    case IS_OVER: op_finish(loop, context, &result); return;
+    }
 }

@@ -1,26 +1,16 @@
 /* loop/op_poll.c: operations on readiness and time, and on other operations. */
 #include "loop/op_copy.h"
 
-#include <endian.h>
 #include <ringloop/op_poll.h>
 #include <string.h>
 #include <sys/epoll.h>
-
-/* The kernel reads the halves of the mask the other way round on big-endian machines. */
-static uint32_t poll_mask(uint32_t events)
-{
-#if __BYTE_ORDER == __BIG_ENDIAN
-    return events << 16 | events >> 16;
-#else
-    return events;
-#endif
-}
 
 loop_id loop_poll_add(struct loop *loop, int fd, uint32_t events, loop_cb *cb, void *arg,
                       const struct loop_terms *terms)
 {
     return op_start_on_fd(loop, __func__, fd,
-                          (struct op_sqe){.opcode = IORING_OP_POLL_ADD, .op_flags = poll_mask(events)}, cb, arg, terms);
+                          (struct op_sqe){.opcode = IORING_OP_POLL_ADD, .op_flags = op_poll_mask(events)}, cb, arg,
+                          terms);
 }
 
 loop_id loop_poll_remove(struct loop *loop, loop_id id, loop_cb *cb, void *arg, const struct loop_terms *terms)
@@ -40,7 +30,7 @@ loop_id loop_poll_update(struct loop *loop, loop_id id, uint32_t events, loop_cb
         .fd = -1,
         .addr = (uint64_t)id,
         .len = IORING_POLL_UPDATE_EVENTS,
-        .poll32_events = poll_mask(events),
+        .poll32_events = op_poll_mask(events),
     };
 
     if (id <= 0)

@@ -4,6 +4,7 @@
 
 #include "loop/loop_private.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <limits.h>
 
@@ -153,6 +154,16 @@ static inline __attribute__((always_inline)) loop_id op_start_on_fd(struct loop 
     if (unlikely(fd < 0))
         return op_refuse(loop, call, terms, -EBADF);
     return op_start(loop, call, op_on_fd(model, fd), cb, arg, terms);
+}
+
+/* The kernel reads the halves of a poll's mask the other way round on big-endian machines. */
+static inline uint32_t op_poll_mask(uint32_t events)
+{
+#if __BYTE_ORDER == __BIG_ENDIAN
+    return events << 16 | events >> 16;
+#else
+    return events;
+#endif
 }
 
 /* Whether a transfer's memory makes sense; the kernel counts in int. */

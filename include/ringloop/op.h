@@ -78,16 +78,6 @@ LOOP_API loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *ms
 LOOP_API loop_id loop_recvmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
                               const struct loop_terms *terms);
 
-/* Multishot subscriptions: cb comes with LOOP_MORE for each connection (res: its descriptor, yours) or each piece of
- * data (res bytes in a lent buffer), until loop_cancel(), the end of the stream (res 0; an empty datagram counts as
- * such), or an error. What the kernel ends for reasons of its own (a full CQ, no buffer, fairness) the loop arms again,
- * but in direct mode. A deadline covers the whole subscription. The buffer group is made at its first use; -EINVAL for
- * one that does not exist. */
-LOOP_API loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loop_cb *cb, void *arg,
-                                       const struct loop_terms *terms);
-LOOP_API loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags, loop_cb *cb, void *arg,
-                                     const struct loop_terms *terms);
-
 /* Asks that the operation end; it still ends once, with -ECANCELED or its real result. Has no callback of its own.
  * Returns 0, also when asked before, or -ENOENT if id names no operation in flight. An id of direct mode has no
  * generation: for one of a registered handler the answer is 0 in any case. */
