@@ -39,8 +39,9 @@ LOOP_API loop_id loop_recvmsg_multishot(struct loop *loop, int fd, const struct 
                                         loop_cb *cb, void *arg, const struct loop_terms *terms);
 
 /* read(2) on what can be polled: pipes, terminals, eventfds, inotify and so on; others end with -EBADFD. Ends with 0 at
- * the end of the file, and so does, if that is found while the group is empty, a terminal whose other side has gone
- * (otherwise -EIO). Kernel 6.7, else -EOPNOTSUPP. */
+ * the end of the file. The master of a pseudo-terminal whose other side has gone ends with -EIO, or with 0 if that is
+ * found while the group is empty; it must be in non-blocking mode (O_NONBLOCK), or the kernel does not notice. Kernel
+ * 6.7, else -EOPNOTSUPP. */
 LOOP_API loop_id loop_read_multishot(struct loop *loop, int fd, uint16_t group, loop_cb *cb, void *arg,
                                      const struct loop_terms *terms);
 
