@@ -225,11 +225,13 @@ void multishot_complete(struct loop *loop, struct context *context, const struct
         buffer_received(loop, context_arm(context)->group, completion, &result);
     if (context->kind == CONTEXT_RECVMSG && (result.flags & LOOP_BUFFER) != 0)
         multishot_unpack(context, &message, &result);
-    verdict = judge(context, &result);
     if ((completion->flags & IORING_CQE_F_MORE) != 0) {
+        if (context->kind == CONTEXT_TIMEOUT)
+            (void)judge_timeout(context, &result);
         op_more(loop, context, &result);
         return;
     }
+    verdict = judge(context, &result);
     if ((context->flags & CONTEXT_CANCELED) != 0) {
         finish_cancelled(loop, context, verdict, &result);
         return;

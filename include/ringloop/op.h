@@ -15,7 +15,9 @@
  *
  * Direct mode: cb may be LOOP_HANDLER(n) with a handler registered before; then arg is taken as a value of 46 bits and
  * comes back as result->value. Such an operation uses no context: it has no terms, and its id has no generation, so
- * that two alike in opcode, handler and value also share their id. */
+ * that two alike in opcode, handler and value also share their id.
+ *
+ * Operations that go on, multishots, are in subscription.h. */
 #ifndef RINGLOOP_OP_H
 #define RINGLOOP_OP_H
 

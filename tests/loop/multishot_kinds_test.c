@@ -64,6 +64,7 @@ static void take_control(struct inbox *inbox, uint32_t i, struct msghdr header)
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header); cmsg != NULL; cmsg = CMSG_NXTHDR(&header, cmsg)) {
         struct ucred credentials;
 
+        ck_assert_uint_eq((uintptr_t)cmsg % _Alignof(struct cmsghdr), 0);
         if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_CREDENTIALS)
             continue;
         memcpy(&credentials, CMSG_DATA(cmsg), sizeof(credentials));

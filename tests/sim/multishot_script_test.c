@@ -354,6 +354,26 @@ START_TEST(resume_under_way)
 }
 END_TEST
 
+/* Goal: who has been paused and resumed can be ended by others again: what they cancel is not taken for a pause. */
+START_TEST(ended_by_others)
+{
+    struct told told = {0};
+    loop_id     id = start((enum kind)_i, &told, NULL);
+
+    must(loop_pause(loop, id));
+    test_turns(loop, 2);
+    must(loop_resume(loop, id));
+    must(loop_pause(loop, id));
+    must(loop_resume(loop, id));
+    test_turns(loop, 3);
+    ck_assert_uint_eq(told.count, 0);
+    script_complete(pending(opcodes[_i]), -ECANCELED, 0); /* by loop_async_cancel() */
+    test_turns(loop, 2);
+    ck_assert_uint_eq(told.finals, 1);
+    ck_assert_int_eq(told.last, -ECANCELED);
+}
+END_TEST
+
 /* Goal: results that came before the pause took effect are told, an end or an error as the final one; then the cancel
  * misses and is forgotten. */
 START_TEST(pause_too_late)
@@ -754,6 +774,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, pause_misses, 0, KINDS);
     tcase_add_loop_test(tcase, resume_under_way, 0, KINDS * 2);
+    tcase_add_loop_test(tcase, ended_by_others, 0, KINDS);
     tcase_add_loop_test(tcase, pause_too_late, 0, KINDS);
 
     tcase = test_case_without_ring(suite, "probes");
