@@ -7,7 +7,7 @@
 
 static struct loop *loop;
 
-enum { BUFFERS = 4, FD = 5, KEEPER_FD = 6 };
+enum { BUFFERS = 4, FD = 2005, KEEPER_FD = 2006 }; /* not those of the loop itself */
 
 #define RDHUP 0x2000
 
