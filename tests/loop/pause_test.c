@@ -455,6 +455,41 @@ START_TEST(refused)
 }
 END_TEST
 
+/* Goal: one that a barrier holds back is not to be paused; afterwards it is. */
+START_TEST(behind_a_barrier)
+{
+    struct test_log log = {0};
+    struct subject  subject;
+    int             fds[2];
+    char            byte;
+    loop_id         id;
+
+    test_socketpair(fds);
+    subject_open(RECV, &subject);
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL), 0);
+    id = subject_start(RECV, &subject, LOOP_TERMS(.flags = LOOP_BARRIER));
+    ck_assert_int_gt(id, 0);
+    test_turns(loop, 2);
+    ck_assert_int_eq(loop_pause(loop, id), -EBUSY);
+    ck_assert_int_eq(loop_resume(loop, id), -EBUSY);
+    subject_poke(RECV, &subject);
+    test_turns(loop, 2);
+    ck_assert_uint_eq(subject.count, 0);
+    test_write(fds[1], "x", 1);
+    UNTIL(subject.count == 1);
+    must(loop_pause(loop, id));
+    settle();
+    must(loop_resume(loop, id));
+    subject_poke(RECV, &subject);
+    UNTIL(subject.count == 2);
+    must(loop_cancel(loop, id));
+    UNTIL(subject.finals == 1);
+    subject_close(&subject);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
 /* Goal: in the background a paused one does not keep the loop alive. */
 START_TEST(background)
 {
@@ -604,6 +639,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, without_buffers, 0, 24);
     tcase_add_loop_test(tcase, end_while_paused, 0, 2);
     tcase_add_test(tcase, refused);
+    tcase_add_test(tcase, behind_a_barrier);
     tcase_add_test(tcase, background);
     tcase_add_test(tcase, ticks_stand_still);
     tcase_add_loop_test(tcase, random_pauses, 0, 6);
