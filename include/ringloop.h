@@ -5,6 +5,7 @@
 #include <ringloop/address.h>
 #include <ringloop/buffer.h>
 #include <ringloop/fixed.h>
+#include <ringloop/fanout.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
 #include <ringloop/observe.h>
@@ -22,5 +23,7 @@
 #include <ringloop/types.h>
 #include <ringloop/version.h>
 #include <ringloop/work.h>
+#include <ringloop/zcrx.h>
+#include <ringloop/zero_copy.h>
 
 #endif

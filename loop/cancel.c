@@ -71,7 +71,7 @@ static void ask(struct loop *loop, struct context *context, enum attempt attempt
 static bool can_be_found(const struct context *context)
 {
     return (context->state == CONTEXT_ACTIVE || context->state == CONTEXT_PROBING) &&
-           (context->flags & CONTEXT_WAITING) == 0;
+           (context->flags & (CONTEXT_WAITING | CONTEXT_RESULT_SEEN | CONTEXT_RELEASE_SEEN)) == 0;
 }
 
 /* For good, or to let it rest. */
@@ -113,6 +113,8 @@ void cancel_context(struct loop *loop, struct context *context)
     switch ((enum context_state)context->state) {
     case CONTEXT_ACTIVE:
     case CONTEXT_PROBING:
+        if ((context->flags & (CONTEXT_RESULT_SEEN | CONTEXT_RELEASE_SEEN)) != 0)
+            return; /* nothing ends a notification */
         context->flags |= CONTEXT_CANCELED;
         ask(loop, context, FIRST);
         return;

@@ -94,16 +94,29 @@ static uint32_t count_free(const struct context_slabs *slabs, uint32_t enough)
     return count;
 }
 
+static int reserve(struct loop *loop, enum user_data_mode mode, uint32_t count)
+{
+    uint32_t count_now = count_free(slabs_of(&loop->pool, mode), count);
+
+    for (; count_now < count; count_now += CONTEXT_SLAB_COUNT) {
+        int r = slab_add(loop, mode);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int context_reserve_plain(struct loop *loop, uint32_t count)
+{
+    return reserve(loop, UD_INDIRECT, count);
+}
+
 int context_reserve(struct loop *loop, uint32_t count)
 {
-    for (unsigned mode = UD_INDIRECT; mode <= UD_EXTENDED; mode++)
-        while (count_free(slabs_of(&loop->pool, mode), count) < count) {
-            int r = slab_add(loop, mode);
+    int r = reserve(loop, UD_INDIRECT, count);
 
-            if (r < 0)
-                return r;
-        }
-    return 0;
+    return r < 0 ? r : reserve(loop, UD_EXTENDED, count);
 }
 
 void context_free(struct loop *loop, struct context *context)

@@ -21,6 +21,7 @@ enum context_kind {
     CONTEXT_RAW,       /* may complete often; ends when the kernel says so */
     CONTEXT_WORK,      /* a function for the work pool; always extended */
     CONTEXT_ZERO_COPY, /* two completions: the result, then the notification that the memory is free */
+    CONTEXT_RECV_ZC,   /* zero-copy receive: many completions of 32 bytes; armed again by zcrx.c */
     /* From here on multishots: armed again as long as nothing is wrong. */
     CONTEXT_ACCEPT,
     CONTEXT_RECV,
@@ -91,6 +92,14 @@ struct context_settled {
     uint32_t         flags;
 };
 
+/* Once one of the two completions of a zero-copy send is there, deadline and chain are over. */
+struct context_zero_copy {
+    int32_t res;    /* with CONTEXT_RESULT_SEEN: as the kernel gave it */
+    bool    copied; /* with CONTEXT_RELEASE_SEEN */
+};
+
+struct loop_zcrx;
+
 struct context {
     uint64_t id; /* user_data of the present, or next, operation */
     union {
@@ -106,10 +115,11 @@ struct context {
     loop_cb *cb;
     void    *arg; /* of a free context: the next free one */
     union {
-        struct loop_timer_node deadline;
-        struct context_arm     arm;
-        struct context_settled settled;
-        uint64_t               chain_next; /* the operation behind it in a chain */
+        struct loop_timer_node   deadline;
+        struct context_arm       arm;
+        struct context_settled   settled;
+        struct context_zero_copy zero_copy;
+        uint64_t                 chain_next; /* the operation behind it in a chain */
     };
 };
 
@@ -128,6 +138,7 @@ struct context_extended {
     union {
         struct sockaddr_storage address;
         char                    storage[CONTEXT_NAME_BYTES];
+        struct loop_zcrx       *zcrx; /* CONTEXT_RECV_ZC: what it receives through */
         struct {
             struct msghdr msg;
             struct iovec  iov[CONTEXT_IOV_INLINE];
@@ -162,6 +173,7 @@ struct context_extended *context_new_extended(struct loop *loop);
 
 /* Makes sure that count contexts of each kind can be had without fail: 0 or -ENOMEM. */
 int context_reserve(struct loop *loop, uint32_t count);
+int context_reserve_plain(struct loop *loop, uint32_t count); /* only those that are not extended */
 
 /* Retires the id: later completions of it are stale. The memory stays as it is until context_free. */
 static inline void context_retire(struct context *context)

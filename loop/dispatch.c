@@ -99,13 +99,24 @@ void op_more(struct loop *loop, struct context *context, struct loop_result *res
     call_back(loop, context->cb, result, context->arg);
 }
 
+void op_result(struct loop *loop, struct context *context, struct loop_result *result)
+{
+    judge(context, result);
+    op_more(loop, context, result);
+}
+
 static void run_settled(struct loop *loop, struct loop_task *task)
 {
     struct context    *context = container_of(task, struct context, settled.task);
     struct loop_result result = {.res = context->settled.res, .flags = context->settled.flags};
 
     loop->happened = true;
-    op_finish(loop, context, &result);
+    if (context->kind == CONTEXT_ZERO_COPY)
+        zero_copy_settled(loop, context);
+    else if (context->kind == CONTEXT_RECV_ZC)
+        zcrx_finish(loop, context, &result);
+    else
+        op_finish(loop, context, &result);
 }
 
 void dispatch_settle(struct loop *loop, struct context *context, int32_t res, uint32_t flags)
@@ -202,6 +213,10 @@ static __attribute__((noinline)) void complete_direct_rarely(struct loop *loop, 
     if (handler->cb == NULL || loop->ops_in_flight == 0)
         return;
     take_flags(completion, &result);
+    if ((completion->flags & IORING_CQE_F_NOTIF) != 0) {
+        result.flags |= zero_copy_released(completion);
+        result.res = 0;
+    }
     if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
         buffer_received(loop, handler->group, completion, &result);
     if ((completion->flags & IORING_CQE_F_MORE) != 0)
@@ -248,6 +263,10 @@ static void complete_other(struct loop *loop, const struct completion *completio
             observe_stale(loop, completion);
         else if (context_is_multishot(context))
             multishot_complete(loop, context, completion);
+        else if (context->kind == CONTEXT_ZERO_COPY)
+            zero_copy_complete(loop, context, completion);
+        else if (context->kind == CONTEXT_RECV_ZC)
+            zcrx_complete(loop, context, completion->res, completion->flags, loop->cqe_extra);
         else
             complete_one_shot(loop, context, completion);
         return;

@@ -398,6 +398,7 @@ int loop_destroy(struct loop *loop)
     fixed_buffers_unregister(loop);
     ring_close(&loop->ring, owner);
     fixed_buffers_free(loop);
+    zcrx_queues_destroy(loop);
     sys_close(loop->wake_fd);
     observe_destroy(loop);
     post_queue_destroy(loop);

@@ -54,6 +54,7 @@ struct buffer_group;
 struct barrier;
 struct fixed_files;
 struct fixed_buffers;
+struct zcrx_queue;
 struct block;
 enum {
     BUFFER_GROUPS_MAX = 16,
@@ -104,6 +105,7 @@ struct loop {
     struct barrier        *barriers;        /* the first of them, in the order of their start; NULL: none */
     bool                   running, destroying, wake_armed, happened;
     struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
+    const uint64_t        *cqe_extra; /* the second half of a 32-byte CQE that is being dispatched; else NULL */
 
     /* Observing. */
     loop_trace_cb  *trace_cb;
@@ -114,6 +116,7 @@ struct loop {
     struct buffer_group *groups[BUFFER_GROUPS_MAX + 1];
     struct loop_task     unpark;
     uint64_t             buffers_out;
+    struct zcrx_queue   *zcrx_queues; /* registered; as long as the ring */
 
     /* Registered files and buffers; NULL: no table. */
     struct fixed_files   *files;
@@ -234,6 +237,8 @@ unsigned dispatch_completions(struct loop *loop);
 void     dispatch_settle(struct loop *loop, struct context *context, int32_t res, uint32_t flags);
 void     op_finish(struct loop *loop, struct context *context, struct loop_result *result);
 void     op_more(struct loop *loop, struct context *context, struct loop_result *result);
+/* The result of an operation that another callback will end: op_more, with cancel and deadline taken into account. */
+void     op_result(struct loop *loop, struct context *context, struct loop_result *result);
 
 /* The operation belongs to an object, which alone cancels it: what cancels many passes it by. Returns id. */
 static inline loop_id op_of_object(struct loop *loop, loop_id id)
@@ -244,6 +249,22 @@ static inline loop_id op_of_object(struct loop *loop, loop_id id)
         context->flags |= CONTEXT_OBJECT;
     return id;
 }
+
+/* zero_copy.c */
+void zero_copy_complete(struct loop *loop, struct context *context, const struct completion *completion);
+void zero_copy_settled(struct loop *loop, struct context *context);
+
+/* What a notification says, as flags of a result. */
+static inline uint32_t zero_copy_released(const struct completion *completion)
+{
+    return LOOP_RELEASED | (((uint32_t)completion->res & IORING_NOTIF_USAGE_ZC_COPIED) != 0 ? LOOP_COPIED : 0);
+}
+
+/* zcrx.c */
+void zcrx_complete(struct loop *loop, struct context *context, int32_t res, uint32_t cqe_flags,
+                   const uint64_t extra[2]);
+void zcrx_finish(struct loop *loop, struct context *context, struct loop_result *result);
+void zcrx_queues_destroy(struct loop *loop); /* when the ring is closed */
 
 /* cancel.c */
 void cancel_context(struct loop *loop, struct context *context);

@@ -149,8 +149,8 @@ loop_id loop_recv(struct loop *loop, int fd, void *buf, size_t size, int flags, 
 enum { CONTROL_BYTES_MAX = 1 << 20 }; /* far more than the kernel takes (net.core.optmem_max) */
 
 /* Copies header, name, control and iovec array: into the context where they fit, else into one block beside it. */
-static int prepare_message(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
-                           const void *source)
+int op_prepare_message(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
+                       const void *source)
 {
     const struct msghdr *msg = source;
     size_t               iov_bytes = msg->msg_iovlen * sizeof(struct iovec);
@@ -180,6 +180,15 @@ static int prepare_message(struct loop *loop, struct context_extended *extended,
     return 0;
 }
 
+int op_check_message(const struct msghdr *msg)
+{
+    if (msg == NULL || msg->msg_iovlen > IOV_MAX || (msg->msg_iov == NULL && msg->msg_iovlen > 0) ||
+        (msg->msg_name != NULL && msg->msg_namelen > CONTEXT_NAME_BYTES) ||
+        (msg->msg_control != NULL && msg->msg_controllen > CONTROL_BYTES_MAX))
+        return -EINVAL;
+    return 0;
+}
+
 loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
                      const struct loop_terms *terms)
 {
@@ -189,16 +198,14 @@ loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int fl
         .cb = cb,
         .arg = arg,
         .terms = terms,
-        .prepare = prepare_message,
+        .prepare = op_prepare_message,
         .source = msg,
     };
 
     loop_check_owner(loop, __func__);
     if (fd < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
-    if (msg == NULL || msg->msg_iovlen > IOV_MAX || (msg->msg_iov == NULL && msg->msg_iovlen > 0) ||
-        (msg->msg_name != NULL && msg->msg_namelen > CONTEXT_NAME_BYTES) ||
-        (msg->msg_control != NULL && msg->msg_controllen > CONTROL_BYTES_MAX))
+    if (op_check_message(msg) < 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
     op_sqe_set_fd(&request.sqe, fd);
     return op_start_request(loop, __func__, &request);

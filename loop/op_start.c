@@ -38,6 +38,8 @@ static int apply_poll_first(struct io_uring_sqe *sqe)
     case IORING_OP_SEND:
     case IORING_OP_RECV:
     case IORING_OP_SENDMSG:
+    case IORING_OP_SEND_ZC:
+    case IORING_OP_SENDMSG_ZC:
     case IORING_OP_RECVMSG: sqe->ioprio |= IORING_RECVSEND_POLL_FIRST; return 0;
     case IORING_OP_ACCEPT: sqe->ioprio |= IORING_ACCEPT_POLL_FIRST; return 0;
     default: return -EINVAL;

@@ -44,6 +44,10 @@ loop_id op_start_request(struct loop *loop, const char *call, struct op_request 
 __attribute__((noinline, cold)) loop_id op_start_long(struct loop *loop, const char *call, const struct op_sqe *model,
                                                       loop_cb *cb, void *arg, const struct loop_terms *terms);
 
+/* op_socket.c: a message to be sent: 0 or -EINVAL; and its copy: header, name, control and iovec array. */
+int        op_check_message(const struct msghdr *msg);
+op_prepare op_prepare_message;
+
 /* An argument was refused: an open chain must know. */
 loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *terms, int error);
 
