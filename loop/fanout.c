@@ -68,7 +68,7 @@ static loop_id target_start(struct loop_fanout *fanout, struct loop_fanout_targe
     case WRITE_FIXED:
     case WRITE:
         model.opcode = target->way == WRITE ? IORING_OP_WRITE : IORING_OP_WRITE_FIXED;
-        model.buf_group = fanout->priv.buf_index; /* the same place */
+        model.buf_group = target->way == WRITE ? 0 : fanout->priv.buf_index; /* the same place */
         model.off = target->offset == UINT64_MAX ? UINT64_MAX : target->offset + target->done;
         break;
     }

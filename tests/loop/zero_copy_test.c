@@ -545,6 +545,20 @@ START_TEST(in_a_row)
 }
 END_TEST
 
+/* Goal: zero-copy receive says why it cannot be had here. Method: this ring has no 32-byte completions. */
+START_TEST(receive_refused)
+{
+    struct loop_zcrx               zcrx = {0};
+    const struct loop_zcrx_options options = {.interface_index = 1, .area_bytes = 65536};
+
+    ck_assert_int_eq(loop_zcrx_start(loop, &zcrx, &options, NULL),
+                     test_has_opcode(loop, 58) ? -EOPNOTSUPP : -ENOSYS); /* IORING_OP_RECV_ZC */
+    ck_assert_int_eq(loop_zcrx_state_get(&zcrx), LOOP_ZCRX_IDLE);
+    ck_assert_int_eq(loop_recv_zc(loop, &zcrx, pair[0], twice_cb, NULL, NULL), -ESHUTDOWN);
+    ck_assert_int_eq(loop_zcrx_stop(&zcrx), -EINVAL);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("zero_copy");
@@ -565,5 +579,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, chained);
     tcase_add_test(tcase, direct_mode);
     tcase_add_test(tcase, in_a_row);
+    tcase_add_test(tcase, receive_refused);
     return suite;
 }

@@ -172,6 +172,7 @@ int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_par
     params->sq_entries = memory->sq_entries;
     params->cq_entries = memory->cq_entries;
     params->features = script.features;
+    params->flags |= script.setup_flags_added;
     ring->flags = params->flags;
     ring->features = script.features;
     script.rings_open++;
@@ -468,6 +469,46 @@ static int register_tables(unsigned opcode, const void *arg, unsigned arg_count)
                                                                                            : count);
     default: return -EINVAL;
     }
+enum { ZCRX_HEAD_AT = 0, ZCRX_TAIL_AT = 64, ZCRX_ENTRIES_AT = 128 };
+
+static char *zcrx_region(void)
+{
+    const struct io_uring_region_desc *region = (const void *)(uintptr_t)script.zcrx.region_ptr;
+
+    return (char *)(uintptr_t)region->user_addr;
+}
+
+static int register_zcrx(struct io_uring_zcrx_ifq_reg *reg)
+{
+    struct io_uring_region_desc   *region = (void *)(uintptr_t)reg->region_ptr;
+    struct io_uring_zcrx_area_reg *area = (void *)(uintptr_t)reg->area_ptr;
+
+    if (script.zcrx_error != 0)
+        return script.zcrx_error;
+    ck_assert_uint_eq(region->flags, IORING_MEM_REGION_TYPE_USER);
+    ck_assert_uint_eq((region->user_addr | region->size | area->addr | area->len) % 4096, 0);
+    ck_assert_uint_ge(region->size, ZCRX_ENTRIES_AT + reg->rq_entries * sizeof(struct io_uring_zcrx_rqe));
+    reg->offsets = (struct io_uring_zcrx_offsets){.head = ZCRX_HEAD_AT, .tail = ZCRX_TAIL_AT, .rqes = ZCRX_ENTRIES_AT};
+    reg->zcrx_id = 5;
+    area->rq_area_token = (__u64)2 << IORING_ZCRX_AREA_SHIFT;
+    script.zcrx = *reg;
+    script.zcrx_area = *area;
+    script.zcrx_ring = zcrx_region();
+    return 0;
+}
+
+bool script_refill(struct io_uring_zcrx_rqe *ret_entry)
+{
+    uint32_t *head = (uint32_t *)(void *)(script.zcrx_ring + ZCRX_HEAD_AT);
+    uint32_t  tail = __atomic_load_n((uint32_t *)(void *)(script.zcrx_ring + ZCRX_TAIL_AT), __ATOMIC_ACQUIRE);
+
+    ck_assert_uint_le(tail - *head, script.zcrx.rq_entries);
+    if (*head == tail)
+        return false;
+    *ret_entry = ((struct io_uring_zcrx_rqe *)(void *)(script.zcrx_ring +
+                                                       ZCRX_ENTRIES_AT))[*head & (script.zcrx.rq_entries - 1)];
+    __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+    return true;
 }
 
 int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
@@ -490,6 +531,7 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
         return 1;
     case IORING_UNREGISTER_RING_FDS: return 1;
     case IORING_REGISTER_PBUF_RING: return register_buffers(arg);
+    case IORING_REGISTER_ZCRX_IFQ: return register_zcrx(arg);
     case IORING_UNREGISTER_PBUF_RING: current->groups[((struct io_uring_buf_reg *)arg)->bgid] = NULL; return 0;
     default: return register_tables(opcode, arg, arg_count);
     }

@@ -9,6 +9,7 @@
 #define RINGLOOP_TESTS_SIM_SCRIPT_RING_H
 
 #include "loop/seam_ring.h"
+#include "loop/uapi.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,7 +48,9 @@ struct script {
     int      refused_register_error; /* ... that gets this; 0: none does */
     unsigned buffers_update_most;    /* IORING_REGISTER_BUFFERS_UPDATE gets no further; 0: all the way */
     unsigned opcode_last;
-    unsigned threads_most; /* further ones get -EAGAIN; they are real threads */
+    unsigned threads_most;      /* further ones get -EAGAIN; they are real threads */
+    unsigned setup_flags_added; /* IORING_SETUP_* in force though nobody asked: 32-byte completions */
+    int      zcrx_error;        /* of IORING_REGISTER_ZCRX_IFQ */
     void (*on_wait)(void *arg);
     void               *on_wait_arg;
     struct script_enter plan[SCRIPT_PLAN_MAX]; /* of the next enters */
@@ -66,6 +69,18 @@ struct script {
     unsigned            pending_count;
     unsigned            taken; /* SQEs in all */
     unsigned            threads_started, threads_refused;
+    struct script_setup           setups[SCRIPT_SETUPS_MAX];
+    unsigned                      setups_count, rings_open;
+    unsigned                      enters, waits;
+    unsigned                      last_to_submit, last_min_complete, last_flags;
+    uint64_t                      last_timeout_ns;             /* UINT64_MAX: none */
+    struct io_uring_sqe           pending[SCRIPT_PENDING_MAX]; /* in the order submitted */
+    unsigned                      pending_count;
+    unsigned                      taken; /* SQEs in all */
+    unsigned                      threads_started, threads_refused;
+    struct io_uring_zcrx_ifq_reg  zcrx; /* as registered last, with our answers */
+    struct io_uring_zcrx_area_reg zcrx_area;
+    char                         *zcrx_ring; /* memory of the refill ring */
 };
 
 extern struct script script;
@@ -95,6 +110,9 @@ void script_count_losses(unsigned completions, unsigned sqes);
 /* Takes a buffer of the group as the kernel would and fills it; returns the completion's flags for it, or 0 if the
  * group is empty. */
 uint32_t script_buffer(uint16_t group, const void *data, uint32_t size);
+
+/* Takes the next entry of the refill ring of zero-copy receive, as the card would: false if there is none. */
+bool script_refill(struct io_uring_zcrx_rqe *ret_entry);
 
 /* Completions in the CQ, and those that it had no room for. */
 unsigned script_ready(void);
