@@ -83,6 +83,8 @@ static void finish(struct loop_fanout *fanout)
     loop_buffer               release = fanout->priv.release;
 
     loop_timer_stop(&fanout->priv.timer);
+    if ((fanout->priv.state & AUTO) != 0 && result.copied > result.zero_copy / 2)
+        fanout->priv.copy_rounds = LOOP_FANOUT_COPY_ROUNDS;
     memory_free(loop, (struct block *)(void *)fanout->priv.targets - 1);
     fanout->priv.targets = NULL;
     fanout->priv.loop = NULL;
@@ -227,6 +229,7 @@ static int prepare(struct loop *loop, struct loop_fanout *fanout, uint32_t count
         .state = (options->flags & LOOP_FANOUT_BACKGROUND) != 0 ? BACKGROUND : 0,
         .msg_flags = options->msg_flags,
         .buf_index = options->buf_index,
+        .copy_rounds = fanout->priv.copy_rounds,
     };
     return 0;
 }
@@ -269,15 +272,22 @@ static int start_all(struct loop_fanout *fanout, const struct loop_fanout_option
     return 0;
 }
 
-static enum way choose(const struct loop *loop, uint32_t count, size_t size, const struct loop_fanout_options *options)
+static bool auto_copies(const struct loop *loop, const struct loop_fanout *fanout, uint32_t count, size_t size,
+                        bool fixed)
 {
-    bool     fixed = (options->flags & LOOP_FANOUT_FIXED) != 0;
-    uint32_t least = fixed ? LOOP_FANOUT_FIXED_BYTES : LOOP_FANOUT_ZERO_COPY_BYTES;
+    return size < (fixed ? LOOP_FANOUT_FIXED_BYTES : LOOP_FANOUT_ZERO_COPY_BYTES) ||
+           count < LOOP_FANOUT_ZERO_COPY_TARGETS || fanout->priv.copy_rounds > 0 ||
+           !ring_knows(&loop->ring, IORING_OP_SEND_ZC);
+}
+
+static enum way choose(const struct loop *loop, const struct loop_fanout *fanout, uint32_t count, size_t size,
+                       const struct loop_fanout_options *options)
+{
+    bool fixed = (options->flags & LOOP_FANOUT_FIXED) != 0;
 
     if (options->mode == LOOP_FANOUT_COPY)
         return SEND;
-    if (options->mode == LOOP_FANOUT_AUTO &&
-        (!ring_knows(&loop->ring, IORING_OP_SEND_ZC) || size < least || count < LOOP_FANOUT_ZERO_COPY_TARGETS))
+    if (options->mode == LOOP_FANOUT_AUTO && auto_copies(loop, fanout, count, size, fixed))
         return SEND;
     return fixed ? SEND_ZC_FIXED : SEND_ZC;
 }
@@ -298,14 +308,17 @@ int loop_fanout_send(struct loop *loop, struct loop_fanout *fanout, const int *f
         r = fds[i] < 0 ? -EBADF : 0;
     if (r < 0)
         return r;
-    way = choose(loop, count, size, options);
+    way = choose(loop, fanout, count, size, options);
     if (way != SEND && !ring_knows(&loop->ring, IORING_OP_SEND_ZC))
         return -EOPNOTSUPP;
     r = prepare(loop, fanout, count, payload, size, cb, options);
     if (r < 0)
         return r;
-    if (options->mode == LOOP_FANOUT_AUTO)
+    if (options->mode == LOOP_FANOUT_AUTO) {
         fanout->priv.state |= AUTO;
+        if (fanout->priv.copy_rounds > 0)
+            fanout->priv.copy_rounds--;
+    }
     for (uint32_t i = 0; i < count; i++)
         fanout->priv.targets[i] = (struct loop_fanout_target){.fd = fds[i], .index = i, .way = way};
     return start_all(fanout, options);

@@ -66,15 +66,17 @@ struct loop_fanout {
         int32_t                    msg_flags;
         loop_buffer                release;
         uint16_t                   buf_index;
+        uint16_t                   copy_rounds; /* left of those in which AUTO copies */
     } priv;
 };
 
 /* Sends size bytes (1 to 2^31 - 1) to each of count sockets. options may be NULL.
  *
  * LOOP_FANOUT_AUTO uses zero-copy for payloads of at least LOOP_FANOUT_ZERO_COPY_BYTES, in a registered buffer
- * LOOP_FANOUT_FIXED_BYTES, to at least LOOP_FANOUT_ZERO_COPY_TARGETS sockets, and where that is refused (-EOPNOTSUPP,
- * as AF_UNIX does, or -ENOMEM at RLIMIT_MEMLOCK) sends to that target again by copying. It cannot know whether the
- * kernel will copy after all: look at result->copied, and ask for LOOP_FANOUT_COPY if that is the rule.
+ * LOOP_FANOUT_FIXED_BYTES, to at least LOOP_FANOUT_ZERO_COPY_TARGETS sockets. Where that is refused (-EOPNOTSUPP, as
+ * AF_UNIX does, or -ENOMEM at RLIMIT_MEMLOCK) it sends to that target again by copying. When the kernel says that it
+ * copied for most targets after all (kernel 6.3; loopback always does), the next LOOP_FANOUT_COPY_ROUNDS rounds of this
+ * structure copy at once.
  *
  * Returns 0, or a negative errno, and then nothing was started and nothing is called: -EINVAL, -EBADF (a descriptor is
  * negative), -EBUSY (in use), -ENOBUFS (more targets than ops_max leaves room for), -ENOMEM, -EOPNOTSUPP, -ECANCELED
@@ -83,8 +85,13 @@ LOOP_API LOOP_MUST_USE int loop_fanout_send(struct loop *loop, struct loop_fanou
                                             uint32_t count, const void *payload, size_t size, loop_fanout_cb *cb,
                                             const struct loop_fanout_options *options);
 
-/* Whether AUTO shall use zero-copy: on a network that really does without the copy it pays from 16 to 64 KiB on. */
-enum { LOOP_FANOUT_ZERO_COPY_BYTES = 65536, LOOP_FANOUT_FIXED_BYTES = 32768, LOOP_FANOUT_ZERO_COPY_TARGETS = 2 };
+/* Where AUTO begins: about twice the size from which doing without a copy can pay; see docs/zero-copy.md. */
+enum {
+    LOOP_FANOUT_ZERO_COPY_BYTES = 131072,
+    LOOP_FANOUT_FIXED_BYTES = 65536,
+    LOOP_FANOUT_ZERO_COPY_TARGETS = 2,
+    LOOP_FANOUT_COPY_ROUNDS = 63,
+};
 
 struct loop_fanout_file {
     int      fd;

@@ -315,8 +315,9 @@ START_TEST(sqes)
     sqe = script_find(IORING_OP_SENDMSG_ZC, 0);
     ck_assert_ptr_nonnull(sqe);
     ck_assert_uint_eq(((struct msghdr *)(uintptr_t)sqe->addr)->msg_iovlen, 1);
-    while (script.pending_count > 0)
-        script_complete(&script.pending[0], 10, 0);
+    for (int i = 0; i < 2; i++)
+        script_complete(sent(0), 10, 0);
+    script_complete(script_find(IORING_OP_SENDMSG_ZC, 0), 10, 0);
     test_turns(loop, 1);
     for (int i = 0; i < 3; i++)
         twice_is(&twice[i], 10, 0, 0);
@@ -491,8 +492,8 @@ START_TEST(fanout_chooses)
             ck_assert_uint_eq(sent(0)->buf_index, 3);
             ck_assert_uint_ne(sent(0)->ioprio & IORING_RECVSEND_FIXED_BUF, 0);
         }
-        while (script.pending_count > 0)
-            script_complete(&script.pending[0], (int32_t)table[i].size, 0);
+        while (script_count(table[i].opcode) > 0)
+            script_complete(script_find(table[i].opcode, 0), (int32_t)table[i].size, 0);
         test_turns(loop, 1);
         ck_assert_uint_eq(fanned_calls, i + 1);
         ck_assert_uint_eq(fanned.succeeded, table[i].count);
@@ -507,8 +508,44 @@ START_TEST(fanout_chooses)
     ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 4, much, sizeof(much), fanned_out, NULL), 0);
     test_turns(loop, 1);
     ck_assert_uint_eq(script_count(IORING_OP_SEND), 4);
-    while (script.pending_count > 0)
-        script_complete(&script.pending[0], sizeof(much), 0);
+    while (script_count(IORING_OP_SEND) > 0)
+        script_complete(script_find(IORING_OP_SEND, 0), sizeof(much), 0);
+    test_turns(loop, 1);
+}
+END_TEST
+
+/* Goal: AUTO learns from what the kernel says: after a round that was copied it copies for a while, then tries again.
+ */
+START_TEST(fanout_learns)
+{
+    static const int fds[] = {5, 6, 7};
+    static char      much[LOOP_FANOUT_ZERO_COPY_BYTES];
+    const int32_t    size = sizeof(much);
+
+    for (uint32_t round = 0; round < 3 * (LOOP_FANOUT_COPY_ROUNDS + 1); round++) {
+        bool fresh = round % (LOOP_FANOUT_COPY_ROUNDS + 1) == 0;
+
+        ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 3, much, sizeof(much), fanned_out, NULL), 0);
+        test_turns(loop, 1);
+        ck_assert_msg(script_count(fresh ? IORING_OP_SEND_ZC : IORING_OP_SEND) == 3, "round %u", round);
+        for (uint32_t i = 0; i < 3; i++) { /* of three, two were copied */
+            struct io_uring_sqe *sqe = script_find(fresh ? IORING_OP_SEND_ZC : IORING_OP_SEND, 0);
+
+            if (fresh)
+                script_cqe(sqe->user_data, size, MORE);
+            script_complete(sqe, fresh ? (i == 0 ? 0 : INT32_MIN) : size, fresh ? NOTIF : 0);
+        }
+        test_turns(loop, 1);
+        ck_assert_uint_eq(fanned_calls, round + 1);
+        ck_assert_uint_eq(fanned.copied, fresh ? 2 : 0);
+    }
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 3, much, sizeof(much), fanned_out,
+                                      &(struct loop_fanout_options){.mode = LOOP_FANOUT_ZERO_COPY}),
+                     0);
+    test_turns(loop, 1);
+    ck_assert_uint_eq(script_count(IORING_OP_SEND_ZC), 3);
+    while (script_count(IORING_OP_SEND_ZC) > 0)
+        script_complete(sent(0), size, 0);
     test_turns(loop, 1);
 }
 END_TEST
@@ -563,6 +600,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(fan, setup, teardown);
     tcase_add_test(fan, fanout_zero_copy);
     tcase_add_test(fan, fanout_chooses);
+    tcase_add_test(fan, fanout_learns);
     tcase_add_loop_test(fan, fanout_file_parts, 0, 2);
     return suite;
 }
