@@ -126,7 +126,9 @@ START_TEST(auto_falls_back)
     test_run(loop);
     ck_assert_uint_eq(calls, 1);
     ck_assert_uint_eq(last.succeeded, 6);
-    ck_assert_uint_eq(last.zero_copy, 3);
+    ck_assert_uint_le(last.zero_copy, 3);
+    if (geteuid() == 0) /* for others RLIMIT_MEMLOCK may be too little, and then it is copied */
+        ck_assert_uint_eq(last.zero_copy, 3);
     for (uint32_t i = 0; i < 6; i++) {
         test_log_is(&received[i], (int)size);
         ck_assert_int_eq(memcmp(got[i], payload, size), 0);
