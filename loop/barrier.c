@@ -18,7 +18,8 @@ LIST_DEFINE(barrier, struct barrier)
 /* Objects look after their own; what may complete often has no end to wait for. */
 static bool is_waited_for(const struct context *context)
 {
-    return !context_is_multishot(context) && context->kind != CONTEXT_RAW && (context->flags & CONTEXT_OBJECT) == 0;
+    return !context_is_multishot(context) && context->kind != CONTEXT_RAW && context->kind != CONTEXT_RECV_ZC &&
+           (context->flags & CONTEXT_OBJECT) == 0;
 }
 
 static uint32_t collect(struct loop *loop, const struct context *held, uint64_t *ids)

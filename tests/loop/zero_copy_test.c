@@ -488,6 +488,44 @@ START_TEST(chained)
 }
 END_TEST
 
+/* Goal: held back by a barrier it is sent later, or, cancelled, told twice all the same; and a barrier waits for the
+ * release. */
+static uint32_t released_before_barrier;
+
+static void barrier_passed(struct loop *l, const struct loop_result *result, void *arg)
+{
+    const struct twice *twice = arg;
+
+    (void)l;
+    ck_assert_int_eq(result->res, 0);
+    released_before_barrier = twice->finals;
+}
+
+START_TEST(barred)
+{
+    struct twice    sent = {0}, dropped = {0};
+    struct test_log before = {0};
+    loop_id         recv_id = loop_recv(loop, pair[0], in, 1, 0, test_log_cb, &before, NULL), id;
+
+    ck_assert_int_gt(recv_id, 0);
+    ck_assert_int_gt(start(SEND, 1000, &sent, LOOP_TERMS(.flags = LOOP_BARRIER)), 0);
+    id = start(SENDMSG, 1000, &dropped, LOOP_TERMS(.flags = LOOP_BARRIER));
+    ck_assert_int_gt(id, 0);
+    ck_assert_int_gt(loop_barrier(loop, barrier_passed, &sent), 0);
+    test_turns(loop, 3);
+    ck_assert_int_eq(recv(pair[1], in, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    test_turns(loop, 3);
+    twice_is(&dropped, -ECANCELED, 0);
+    ck_assert_uint_eq(sent.count, 0);
+    test_write(pair[1], out, 1);
+    test_run(loop);
+    test_log_is(&before, 1);
+    twice_is(&sent, 1000, 0);
+    ck_assert_uint_eq(released_before_barrier, 1);
+}
+END_TEST
+
 /* Goal: in direct mode the handler is told of both; messages, which need a copy, are refused. */
 static struct loop_result direct_results[4];
 static uint32_t           direct_count;
@@ -587,6 +625,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, buffer_released);
     tcase_add_test(tcase, terms);
     tcase_add_test(tcase, chained);
+    tcase_add_test(tcase, barred);
     tcase_add_test(tcase, direct_mode);
     tcase_add_test(tcase, in_a_row);
     tcase_add_test(tcase, receive_refused);

@@ -492,6 +492,36 @@ START_TEST(receives)
 }
 END_TEST
 
+/* Goal: a barrier does not wait for a receive; one that is held back by a barrier can be cancelled. */
+START_TEST(barriers)
+{
+    struct test_log barrier = {0}, nop = {0};
+    loop_id         id, held;
+
+    open_it();
+    id = receive(NULL);
+    ck_assert_int_gt(loop_barrier(loop, test_log_cb, &barrier), 0);
+    test_turns(loop, 2);
+    test_log_is(&barrier, 0);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    test_turns(loop, 2);
+    ck_assert_uint_eq(seen.finals, 1);
+    seen.finals = 0;
+    script.manual = true;
+    ck_assert_int_gt(loop_nop(loop, test_log_cb, &nop, NULL), 0);
+    held = receive(LOOP_TERMS(.flags = LOOP_BARRIER));
+    ck_assert_uint_eq(script_count(IORING_OP_RECV_ZC), 0);
+    ck_assert_int_eq(loop_cancel(loop, held), 0);
+    test_turns(loop, 2);
+    ck_assert_uint_eq(seen.finals, 1);
+    ck_assert_int_eq(seen.res, -ECANCELED);
+    script_complete(script_find(IORING_OP_NOP, 0), 0, 0);
+    test_turns(loop, 1);
+    test_log_is(&nop, 0);
+    stop_and_end();
+}
+END_TEST
+
 /* Goal: a piece that cannot be one is refused. */
 START_TEST(returns_checked)
 {
@@ -574,6 +604,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, pieces_refused);
     tcase_add_test(tcase, receives);
     tcase_add_test(tcase, returns_checked);
+    tcase_add_test(tcase, barriers);
     tcase_add_loop_test(tcase, destroyed, 0, 2);
     tcase_add_test(tcase, start_without_memory);
     return suite;
