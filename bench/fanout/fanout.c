@@ -169,6 +169,9 @@ int fanout_main(int argc, char **argv, const struct fanout_library *library)
         close(ours[i]);
     if (waitpid(child, &status, 0) != child || status != 0)
         die("the reader has not got what was sent");
+    free(ours);
+    free(theirs);
+    free(job.payload);
     printf("{\"ops\": %" PRIu64 ", \"cpu_ns_per_op\": %.1f, \"copied\": %.3f}\n", rounds * job.n,
            (double)spent_ns / (double)(rounds * job.n), (double)job.copied / (double)(rounds * job.n));
     return 0;
