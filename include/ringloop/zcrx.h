@@ -61,13 +61,18 @@ struct loop_zcrx_stats {
 };
 
 /* Registers the queue and its area with the kernel; copies options, borrows zcrx until on_stopped (may be NULL).
- * Returns 0, or a negative errno, each with a meaning of its own: -EINVAL           an option makes no sense (also the
- * kernel's word for a queue without header/data split) -EBUSY            zcrx is in use -ENOSYS           the kernel
- * has no zero-copy receive (before 6.15) -EOPNOTSUPP       the loop's ring has no 32-byte completions -EBADFD the
- * loop's ring does not defer task work to its thread (loop_features.defer_taskrun) -EPERM            CAP_NET_ADMIN is
- * missing -ENODEV           there is no such interface -EPROTONOSUPPORT  the interface's driver cannot do it (the
- * kernel's -EOPNOTSUPP) -ENOMEM           no memory, or RLIMIT_MEMLOCK -ECANCELED        the loop is being destroyed
- * and whatever else the kernel says, e.g. -EEXIST or -ERANGE about the queue. */
+ * Returns 0, or a negative errno:
+ *   -EINVAL           an option makes no sense; also the kernel's word for a queue without header/data split
+ *   -EBUSY            zcrx is in use
+ *   -ENOSYS           the kernel has no zero-copy receive (before 6.15)
+ *   -EOPNOTSUPP       the loop's ring has no 32-byte completions
+ *   -EBADFD           the loop's ring does not defer task work to its thread (loop_features.defer_taskrun)
+ *   -EPERM            CAP_NET_ADMIN is missing
+ *   -ENODEV           there is no such interface
+ *   -EPROTONOSUPPORT  the interface's driver cannot do it (the kernel's -EOPNOTSUPP)
+ *   -ENOMEM           no memory, or RLIMIT_MEMLOCK
+ *   -ECANCELED        the loop is being destroyed
+ * and whatever else the kernel says of the queue, e.g. -EEXIST or -ERANGE. */
 LOOP_API LOOP_MUST_USE int loop_zcrx_start(struct loop *loop, struct loop_zcrx *zcrx,
                                            const struct loop_zcrx_options *options, loop_zcrx_cb *on_stopped);
 
