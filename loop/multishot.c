@@ -183,6 +183,7 @@ static enum verdict judge(struct context *context, struct loop_result *result)
     case CONTEXT_LENDING:
     case CONTEXT_RAW:
     case CONTEXT_WORK:
+    case CONTEXT_RECV_ZC:
     case CONTEXT_ZERO_COPY: break;
     }
     check_failed("it is a multishot", __FILE__, __LINE__);

@@ -469,6 +469,8 @@ static int register_tables(unsigned opcode, const void *arg, unsigned arg_count)
                                                                                            : count);
     default: return -EINVAL;
     }
+}
+
 enum { ZCRX_HEAD_AT = 0, ZCRX_TAIL_AT = 64, ZCRX_ENTRIES_AT = 128 };
 
 static char *zcrx_region(void)

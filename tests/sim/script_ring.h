@@ -58,19 +58,10 @@ struct script {
     struct script_file  files[SCRIPT_FILES_MAX]; /* what sys_read_number() finds; a NULL path ends it */
 
     /* Looked at by the test. */
-    struct script_setup setups[SCRIPT_SETUPS_MAX];
-    unsigned            setups_count, rings_open;
-    bool                files_registered, buffers_registered;
-    unsigned            ranges_set, range_first, range_count; /* of IORING_REGISTER_FILE_ALLOC_RANGE */
-    unsigned            enters, waits;
-    unsigned            last_to_submit, last_min_complete, last_flags;
-    uint64_t            last_timeout_ns;             /* UINT64_MAX: none */
-    struct io_uring_sqe pending[SCRIPT_PENDING_MAX]; /* in the order submitted */
-    unsigned            pending_count;
-    unsigned            taken; /* SQEs in all */
-    unsigned            threads_started, threads_refused;
     struct script_setup           setups[SCRIPT_SETUPS_MAX];
     unsigned                      setups_count, rings_open;
+    bool                          files_registered, buffers_registered;
+    unsigned                      ranges_set, range_first, range_count; /* of IORING_REGISTER_FILE_ALLOC_RANGE */
     unsigned                      enters, waits;
     unsigned                      last_to_submit, last_min_complete, last_flags;
     uint64_t                      last_timeout_ns;             /* UINT64_MAX: none */
