@@ -191,6 +191,7 @@ static bool complete_own(struct loop *loop, const struct completion *completion)
     case HANDLER_LINKED_TIMEOUT: linked_timeout_completed(loop, completion); return true;
     case HANDLER_WAKE: wake_completed(loop, completion); return true;
     case HANDLER_MESSAGE: return message_came(loop, completion);
+    case HANDLER_CLOCK: return wall_clock_set(loop, completion);
     default: return false;
     }
 }

@@ -400,6 +400,7 @@ int loop_destroy(struct loop *loop)
     fixed_buffers_free(loop);
     zcrx_queues_destroy(loop);
     sys_close(loop->wake_fd);
+    wall_destroy(loop);
     observe_destroy(loop);
     post_queue_destroy(loop);
     context_pool_destroy(loop);

@@ -56,6 +56,7 @@ struct fixed_files;
 struct fixed_buffers;
 struct zcrx_queue;
 struct block;
+struct wall;
 enum {
     BUFFER_GROUPS_MAX = 16,
     BUFFER_COPIES = BUFFER_GROUPS_MAX,
@@ -100,6 +101,7 @@ struct loop {
     struct loop_task       retries;    /* to be run after something has completed */
     struct loop_object     objects;
     struct loop_timer_node due;
+    struct wall           *wall;            /* timers by the wall clock; NULL before the first */
     struct loop_timer_node cancel_retry;    /* cancels that have missed are repeated then */
     uint64_t               cancel_delay_ns; /* grows from one repetition to the next */
     struct barrier        *barriers;        /* the first of them, in the order of their start; NULL: none */
@@ -330,6 +332,21 @@ void multishot_arm(struct loop *loop, struct context *context, bool poll_first);
 void timer_run_due(struct loop *loop);
 void timer_fired(struct loop *loop, struct loop_timer_node *node, bool referenced);
 void timers_stop_all(struct loop *loop);
+
+/* wall.c */
+/* Before the first timer by the wall clock: 0 or -ENOMEM. */
+int      wall_prepare(struct loop *loop);
+void     wall_destroy(struct loop *loop);
+/* As wheel_start() and wheel_cancel(); deadline_ns is wall time. */
+void     wall_start(struct loop *loop, struct loop_timer_node *node, enum wheel_kind kind);
+void     wall_stop(struct loop *loop, struct loop_timer_node *node);
+/* When a repeating one that should have fired at deadline_ns fires next. */
+uint64_t wall_next(const struct loop *loop, uint64_t deadline_ns, uint64_t repeat_ns);
+/* Puts those that are due among the others in loop->due. */
+void     wall_run_due(struct loop *loop);
+void     wall_drain(struct loop *loop, struct loop_timer_node *nodes);
+/* The completion of the poll that watches the clock. Returns whether it is one. */
+bool     wall_clock_set(struct loop *loop, const struct completion *completion);
 
 /* post.c */
 int  post_queue_init(struct loop *loop, uint32_t limit);

@@ -71,6 +71,7 @@ const char *loop_error_text(enum loop_error_event event)
     case LOOP_ERROR_CANCEL: return "an operation does not end although it was cancelled";
     case LOOP_ERROR_REARM: return "no memory to arm a multishot again";
     case LOOP_ERROR_WAKE: return "no memory to arm the wake";
+    case LOOP_ERROR_CLOCK: return "the wall clock cannot be watched";
     }
     return "unknown";
 }

@@ -10,7 +10,13 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-uint64_t sys_clock_ns(void); /* CLOCK_MONOTONIC */
+uint64_t sys_clock_ns(void);      /* CLOCK_MONOTONIC */
+uint64_t sys_clock_wall_ns(void); /* CLOCK_REALTIME */
+
+/* A descriptor that becomes readable when CLOCK_REALTIME is set, or has gone on while the machine slept, until that is
+ * read: 0 or positive, or -EAGAIN if there is nothing. Non-blocking, close-on-exec. */
+int sys_clock_watch(void);
+int sys_clock_watch_read(int fd);
 
 int sys_socket(int domain, int type, int protocol);
 int sys_bind(int fd, const struct sockaddr *addr, socklen_t size);

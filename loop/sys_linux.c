@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +21,39 @@ uint64_t sys_clock_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t sys_clock_wall_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int sys_clock_watch(void)
+{
+    const struct itimerspec never = {.it_value.tv_sec = INT64_MAX / 1000000000};
+    int                     fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    int                     r;
+
+    if (fd < 0)
+        return -errno;
+    /* ECANCELED: the clock was set just now; the timer is armed all the same. */
+    if (timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) < 0 && errno != ECANCELED) {
+        r = -errno;
+        close(fd);
+        return r;
+    }
+    return fd;
+}
+
+int sys_clock_watch_read(int fd)
+{
+    uint64_t ticks;
+    int      r = result((int)read(fd, &ticks, sizeof(ticks)));
+
+    return r == -ECANCELED ? 0 : r; /* what is read when the clock was set */
 }
 
 int sys_socket(int domain, int type, int protocol)

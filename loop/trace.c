@@ -66,6 +66,7 @@ static void line_add_direct(struct line *line, uint64_t user_data)
     case HANDLER_CANCEL: line_add(line, " ud=own:cancel"); return;
     case HANDLER_LINKED_TIMEOUT: line_add(line, " ud=own:linked_timeout"); return;
     case HANDLER_WAKE: line_add(line, " ud=own:wake"); return;
+    case HANDLER_CLOCK: line_add(line, " ud=own:clock"); return;
     default: line_add(line, " ud=direct:handler=%u:value=%llu", handler, value); return;
     }
 }

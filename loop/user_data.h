@@ -37,7 +37,14 @@ enum {
 _Static_assert((int)UD_FOREIGN == (int)LOOP_FOREIGN, "public and private notation of foreign agree");
 
 /* Handlers of the library's own direct operations. */
-enum { HANDLER_CANCEL = LOOP_HANDLERS_MAX + 1, HANDLER_LINKED_TIMEOUT, HANDLER_WAKE, HANDLER_MESSAGE, HANDLER_LAST };
+enum {
+    HANDLER_CANCEL = LOOP_HANDLERS_MAX + 1,
+    HANDLER_LINKED_TIMEOUT,
+    HANDLER_WAKE,
+    HANDLER_MESSAGE,
+    HANDLER_CLOCK,
+    HANDLER_LAST = HANDLER_CLOCK
+};
 
 static inline enum user_data_mode user_data_mode(uint64_t user_data)
 {

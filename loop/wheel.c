@@ -205,6 +205,16 @@ void wheel_drain(struct wheel *wheel, struct loop_timer_node *nodes)
     }
 }
 
+void wheel_refill(struct wheel *wheel, struct loop_timer_node *nodes, uint64_t now_ns)
+{
+    struct loop_timer_node *node;
+
+    wheel->position = tick_of(now_ns);
+    wheel->now_ns = now_ns;
+    while ((node = node_list_pop(nodes)) != NULL)
+        place(wheel, node);
+}
+
 uint64_t wheel_next(struct wheel *wheel)
 {
     struct loop_timer_node *slot;

@@ -18,10 +18,21 @@
 LIST_DEFINE(node, struct loop_timer_node)
 
 /* What a node belongs to: the low bits of its order. */
-enum wheel_kind { WHEEL_TIMER, WHEEL_TIMER_UNREF, WHEEL_OP, WHEEL_CANCEL };
+enum wheel_kind {
+    WHEEL_TIMER,
+    WHEEL_TIMER_UNREF,
+    WHEEL_WALL, /* by the wall clock, in a wheel of its own */
+    WHEEL_WALL_UNREF,
+    WHEEL_WALL_AGAIN, /* the same for those that have fired before */
+    WHEEL_WALL_AGAIN_UNREF,
+    WHEEL_OP,
+    WHEEL_CANCEL,
+    WHEEL_CLOCK, /* for all that stand in the wall clock's wheel */
+};
 
 enum {
-    WHEEL_KIND_BITS = 2,
+    WHEEL_UNREF = 1, /* the bit of the kinds of timers */
+    WHEEL_KIND_BITS = 4,
     WHEEL_TICK_BITS = 20,
     WHEEL_LEVELS = 8,
     WHEEL_SLOT_BITS = 6,
@@ -61,6 +72,10 @@ void wheel_expire(struct wheel *wheel, uint64_t now_ns, struct loop_timer_node *
 
 /* Moves all nodes to the end of nodes, in no order; they still count until wheel_cancel. */
 void wheel_drain(struct wheel *wheel, struct loop_timer_node *nodes);
+
+/* Puts drained nodes back, their order and perhaps new deadlines as they are; it is now_ns, which may be earlier than
+ * before. */
+void wheel_refill(struct wheel *wheel, struct loop_timer_node *nodes, uint64_t now_ns);
 
 /* A time at which to look again: the earliest deadline, or a bit earlier where to know it exactly would mean to search
  * a long slot; UINT64_MAX if there is nothing. */

@@ -86,6 +86,7 @@ enum loop_error_event {
                              ns until it is asked next */
     LOOP_ERROR_REARM,     /* no memory to arm a multishot again: id, opcode, error; its final callback tells it, too */
     LOOP_ERROR_WAKE,      /* no memory to arm the wake: other threads may wait up to 10 ms for the loop */
+    LOOP_ERROR_CLOCK,     /* no descriptor to watch the wall clock by, error says why: wall timers look once a minute */
 };
 
 struct loop_error {

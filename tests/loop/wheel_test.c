@@ -217,6 +217,40 @@ START_TEST(a_due_node_can_be_cancelled)
 }
 END_TEST
 
+/* Goal: a wheel whose time is set back keeps deadlines and order. Method: equal and different deadlines, started at one
+ * time, drained and refilled at an earlier and a later one. */
+START_TEST(refilled)
+{
+    static const uint64_t  deadlines[] = {5000, 3, 5000, UINT64_C(1) << 40, 3, 2000000, 0};
+    static const int       expected[] = {6, 1, 4, 0, 2, 5, 3};
+    static struct wheel    wheel;
+    struct loop_timer_node nodes[TEST_COUNT(deadlines)] = {0}, due, drained;
+
+    wheel_init(&wheel, UINT64_C(1) << 41);
+    for (size_t i = 0; i < TEST_COUNT(deadlines); i++) {
+        nodes[i].deadline_ns = (UINT64_C(1) << 41) + deadlines[i];
+        wheel_start(&wheel, &nodes[i], WHEEL_WALL);
+    }
+    node_list_init(&due);
+    node_list_init(&drained);
+    wheel_drain(&wheel, &drained);
+    wheel_refill(&wheel, &drained, _i == 0 ? 7 : UINT64_C(1) << 42);
+    ck_assert_uint_eq(wheel.count, TEST_COUNT(deadlines));
+    ck_assert_uint_le(wheel_next(&wheel), UINT64_C(1) << 41);
+    for (uint64_t now = 8; now <= UINT64_C(1) << 41; now *= 2) { /* from the earlier time on, step by step */
+        if (_i == 0)
+            wheel_expire(&wheel, now - 1, &due);
+        ck_assert(node_list_empty(&due));
+    }
+    wheel_expire(&wheel, UINT64_C(1) << 43, &due);
+    for (size_t i = 0; i < TEST_COUNT(expected); i++) {
+        ck_assert_ptr_eq(due.next, &nodes[expected[i]]);
+        wheel_cancel(&wheel, due.next);
+    }
+    ck_assert_uint_eq(wheel.count, 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("wheel");
@@ -227,5 +261,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, next_makes_progress);
     tcase_add_test(tcase, the_end_of_time);
     tcase_add_test(tcase, a_due_node_can_be_cancelled);
+    tcase_add_loop_test(tcase, refilled, 0, 2);
     return suite;
 }

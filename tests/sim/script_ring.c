@@ -3,22 +3,35 @@
 
 #include <check.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- seam 2: the real system, but for the clock, files and the number of threads */
 
-#define sys_clock_ns     sys_clock_ns_real
-#define sys_read_number  sys_read_number_real
-#define sys_thread_start sys_thread_start_real
+#define sys_clock_ns         sys_clock_ns_real
+#define sys_clock_wall_ns    sys_clock_wall_ns_real
+#define sys_clock_watch      sys_clock_watch_real
+#define sys_clock_watch_read sys_clock_watch_read_real
+#define sys_read_number      sys_read_number_real
+#define sys_thread_start     sys_thread_start_real
 uint64_t sys_clock_ns_real(void);
+uint64_t sys_clock_wall_ns_real(void);
+int      sys_clock_watch_real(void);
+int      sys_clock_watch_read_real(int fd);
 int      sys_read_number_real(const char *path, long *ret_number);
 int      sys_thread_start_real(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
 #include "loop/sys_linux.c"
 #undef sys_clock_ns
+#undef sys_clock_wall_ns
+#undef sys_clock_watch
+#undef sys_clock_watch_read
 #undef sys_read_number
 #undef sys_thread_start
 uint64_t sys_clock_ns(void);
+uint64_t sys_clock_wall_ns(void);
+int      sys_clock_watch(void);
+int      sys_clock_watch_read(int fd);
 int      sys_read_number(const char *path, long *ret_number);
 int      sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
 
@@ -28,6 +41,31 @@ uint64_t sys_clock_ns(void)
 {
     script.now_ns += script.clock_step_ns;
     return script.now_ns;
+}
+
+uint64_t sys_clock_wall_ns(void)
+{
+    script.now_ns += script.clock_step_ns;
+    return script.now_ns + script.wall_ahead_ns;
+}
+
+/* A real descriptor, so that one left open is found. */
+int sys_clock_watch(void)
+{
+    if (script.watch_error != 0)
+        return script.watch_error;
+    script.watch_fd = sys_eventfd();
+    script.watch_told = false;
+    return script.watch_fd;
+}
+
+int sys_clock_watch_read(int fd)
+{
+    ck_assert_int_eq(fd, script.watch_fd);
+    if (!script.watch_told)
+        return -EAGAIN;
+    script.watch_told = false;
+    return 0;
 }
 
 int sys_read_number(const char *path, long *ret_number)
@@ -86,6 +124,8 @@ void script_reset(void)
     script.opcode_last = IORING_OP_LAST - 1;
     script.entries_most = UINT32_MAX;
     script.threads_most = UINT32_MAX;
+    script.wall_ahead_ns = UINT64_C(1700000000000000000);
+    script.watch_fd = -1;
     current = NULL;
 }
 
@@ -271,6 +311,26 @@ void script_complete(struct io_uring_sqe *sqe, int32_t res, uint32_t flags)
     memmove(sqe, sqe + 1, (size_t)(script.pending + script.pending_count - sqe) * sizeof(*sqe));
 }
 
+struct io_uring_sqe *script_watch(void)
+{
+    struct io_uring_sqe *sqe;
+
+    for (unsigned n = 0; (sqe = script_find(IORING_OP_POLL_ADD, n)) != NULL; n++)
+        if (sqe->fd == script.watch_fd)
+            return sqe;
+    return NULL;
+}
+
+void script_clock_set(int64_t change_ns)
+{
+    struct io_uring_sqe *sqe = script_watch();
+
+    script.wall_ahead_ns += (uint64_t)change_ns;
+    script.watch_told = true;
+    if (sqe != NULL)
+        script_complete(sqe, POLLIN, 0);
+}
+
 void script_taskrun(void)
 {
     current->sq_flags |= IORING_SQ_TASKRUN;
@@ -332,6 +392,8 @@ static void take(const struct io_uring_sqe *sqe)
         return;
     if (sqe->opcode == IORING_OP_NOP) {
         script_complete(mine, 0, 0);
+    } else if (sqe->opcode == IORING_OP_POLL_ADD && sqe->fd == script.watch_fd && script.watch_told) {
+        script_complete(mine, POLLIN, 0);
     } else if (sqe->opcode == IORING_OP_ASYNC_CANCEL) {
         int res = cancel(sqe);
 

@@ -2,9 +2,9 @@
  * test.
  *
  * Linked with the core in place of ring_kernel.c and sys_linux.c. SQEs that the library submits stand pending until the
- * test completes them. By itself the ring only answers nops, and cancels as the kernel would, unless told to be manual.
- * A wait with nothing to report runs on_wait, then moves the clock to the end of its timeout; without a timeout it
- * fails the test. */
+ * test completes them. By itself the ring only answers nops, polls of the watched clock, and cancels as the kernel
+ * would, unless told to be manual. A wait with nothing to report runs on_wait, then moves the clock to the end of its
+ * timeout; without a timeout it fails the test. */
 #ifndef RINGLOOP_TESTS_SIM_SCRIPT_RING_H
 #define RINGLOOP_TESTS_SIM_SCRIPT_RING_H
 
@@ -37,6 +37,8 @@ struct script {
     /* Set by the test. */
     uint64_t now_ns;         /* what sys_clock_ns() says */
     uint64_t clock_step_ns;  /* added at each look at the clock */
+    uint64_t wall_ahead_ns;  /* sys_clock_wall_ns() says so much more */
+    int      watch_error;    /* of sys_clock_watch() */
     bool     manual;         /* nothing is completed by itself */
     unsigned features;       /* IORING_FEAT_* that set-up reports */
     unsigned refused_flags;  /* set-ups that ask for any of these get -EINVAL */
@@ -72,6 +74,19 @@ struct script {
     struct io_uring_zcrx_ifq_reg  zcrx; /* as registered last, with our answers */
     struct io_uring_zcrx_area_reg zcrx_area;
     char                         *zcrx_ring; /* memory of the refill ring */
+    struct script_setup setups[SCRIPT_SETUPS_MAX];
+    unsigned            setups_count, rings_open;
+    bool                files_registered, buffers_registered;
+    unsigned            ranges_set, range_first, range_count; /* of IORING_REGISTER_FILE_ALLOC_RANGE */
+    unsigned            enters, waits;
+    unsigned            last_to_submit, last_min_complete, last_flags;
+    uint64_t            last_timeout_ns;             /* UINT64_MAX: none */
+    struct io_uring_sqe pending[SCRIPT_PENDING_MAX]; /* in the order submitted */
+    unsigned            pending_count;
+    unsigned            taken; /* SQEs in all */
+    unsigned            threads_started, threads_refused;
+    int                 watch_fd; /* of sys_clock_watch(); -1: not called */
+    bool                watch_told;
 };
 
 extern struct script script;
@@ -91,6 +106,12 @@ void script_complete(struct io_uring_sqe *sqe, int32_t res, uint32_t flags);
 
 /* Posts any completion. */
 void script_cqe(uint64_t user_data, int32_t res, uint32_t flags);
+
+/* Sets the wall clock forward, or back, and tells the watch. */
+void script_clock_set(int64_t change_ns);
+
+/* The pending poll of the watch, or NULL. */
+struct io_uring_sqe *script_watch(void);
 
 /* Says in the SQ's flags that the kernel has work for a next enter, until there is one. */
 void script_taskrun(void);
