@@ -74,19 +74,8 @@ struct script {
     struct io_uring_zcrx_ifq_reg  zcrx; /* as registered last, with our answers */
     struct io_uring_zcrx_area_reg zcrx_area;
     char                         *zcrx_ring; /* memory of the refill ring */
-    struct script_setup setups[SCRIPT_SETUPS_MAX];
-    unsigned            setups_count, rings_open;
-    bool                files_registered, buffers_registered;
-    unsigned            ranges_set, range_first, range_count; /* of IORING_REGISTER_FILE_ALLOC_RANGE */
-    unsigned            enters, waits;
-    unsigned            last_to_submit, last_min_complete, last_flags;
-    uint64_t            last_timeout_ns;             /* UINT64_MAX: none */
-    struct io_uring_sqe pending[SCRIPT_PENDING_MAX]; /* in the order submitted */
-    unsigned            pending_count;
-    unsigned            taken; /* SQEs in all */
-    unsigned            threads_started, threads_refused;
-    int                 watch_fd; /* of sys_clock_watch(); -1: not called */
-    bool                watch_told;
+    int                           watch_fd;  /* of sys_clock_watch(); -1: not called */
+    bool                          watch_told;
 };
 
 extern struct script script;
