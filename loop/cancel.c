@@ -180,21 +180,26 @@ void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node)
     context->flags &= (uint16_t)~CONTEXT_DEADLINE;
     if ((context->flags & CONTEXT_CANCELED) != 0)
         return; /* that was first */
+    if ((context->flags & CONTEXT_EXPIRED) == 0)
+        loop->stats.deadlines_passed++;
     context->flags |= CONTEXT_EXPIRED;
-    loop->stats.deadlines_passed++;
     cancel_context(loop, context);
 }
 
-/* The kernel's timer came first: its CQE stands before that of the operation. */
+/* Unless the operation ended first (ECANCELED) the kernel's timer has fired, and then its CQE stands before that of the
+ * operation. ETIME, or 1 for a futex or a child: it has cancelled the operation. EALREADY, ENOENT: a worker has it, or
+ * it was not found, as with a cancel: then it is for us to ask again. */
 void linked_timeout_completed(struct loop *loop, const struct completion *completion)
 {
     struct context *context = context_find_value(&loop->pool, user_data_value(completion->user_data));
 
-    if (completion->res != -ETIME || context == NULL || (context->flags & CONTEXT_LINKED) == 0 ||
-        (context->flags & CONTEXT_CANCELED) != 0)
+    if (completion->res == -ECANCELED || context == NULL || (context->flags & CONTEXT_LINKED) == 0 ||
+        (context->flags & (CONTEXT_CANCELED | CONTEXT_EXPIRED)) != 0)
         return;
     context->flags |= CONTEXT_EXPIRED;
     loop->stats.deadlines_passed++;
+    if (completion->res == -EALREADY || completion->res == -ENOENT)
+        cancel_context(loop, context);
 }
 
 int loop_cancel(struct loop *loop, loop_id id)

@@ -253,9 +253,13 @@ static int place(struct loop *loop, struct op_request *request, struct context *
             request->sqe,
             linked_timeout(context_extended(context), request->terms->timeout_ns),
         };
+        int r;
 
         pair[0].flags |= IOSQE_IO_LINK;
-        return submit_block(loop, pair, 2);
+        r = submit_block(loop, pair, 2);
+        if (r == 0)
+            start_deadline(loop, context, request->terms->timeout_ns); /* the kernel's may start too late */
+        return r;
     }
     if ((request->terms->flags & LOOP_BARRIER) != 0) {
         int r;
