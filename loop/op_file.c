@@ -111,10 +111,17 @@ loop_id loop_ftruncate(struct loop *loop, int fd, int64_t size, loop_cb *cb, voi
     return op_start_sqe(loop, __func__, &sqe, cb, arg, terms);
 }
 
+/* Kernels before 6.11, which brought bind, would take the lower 32 bits for the size. */
+static bool advice_size_valid(const struct loop *loop, uint64_t size)
+{
+    return size <= UINT32_MAX || ring_knows(&loop->ring, IORING_OP_BIND);
+}
+
 loop_id loop_fadvise(struct loop *loop, int fd, int64_t offset, int64_t size, int advice, loop_cb *cb, void *arg,
                      const struct loop_terms *terms)
 {
-    if (offset < 0 || size < 0)
+    loop_check_owner(loop, __func__);
+    if (offset < 0 || size < 0 || !advice_size_valid(loop, (uint64_t)size))
         return op_refuse(loop, __func__, terms, -EINVAL);
     /* Kernels before 6.11 look at len only, later ones at addr first. */
     return op_start_on_fd(loop, __func__, fd,
@@ -129,6 +136,9 @@ loop_id loop_fadvise(struct loop *loop, int fd, int64_t offset, int64_t size, in
 loop_id loop_madvise(struct loop *loop, void *memory, size_t size, int advice, loop_cb *cb, void *arg,
                      const struct loop_terms *terms)
 {
+    loop_check_owner(loop, __func__);
+    if (!advice_size_valid(loop, size))
+        return op_refuse(loop, __func__, terms, -EINVAL);
     /* As above: len for the older, off for the newer. */
     return op_start(loop, __func__,
                     (struct op_sqe){.opcode = IORING_OP_MADVISE,

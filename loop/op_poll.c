@@ -109,13 +109,19 @@ static bool chain_takes_timeout(const struct loop *loop)
            loop->chain.sqes[loop->chain.head + loop->chain.count - 1].opcode != IORING_OP_LINK_TIMEOUT;
 }
 
+static bool only_data(const struct loop_terms *terms)
+{
+    return terms == NULL ||
+           (terms->timeout_ns == 0 && terms->flags == 0 && terms->release == 0 && terms->personality == 0);
+}
+
 loop_id loop_link_timeout(struct loop *loop, uint64_t timeout_ns, uint32_t flags, loop_cb *cb, void *arg,
                           const struct loop_terms *terms)
 {
     struct io_uring_sqe sqe = {.opcode = IORING_OP_LINK_TIMEOUT, .len = 1};
 
     loop_check_owner(loop, __func__);
-    if (!chain_takes_timeout(loop) || (terms != NULL && (terms->timeout_ns != 0 || terms->flags != 0)))
+    if (!chain_takes_timeout(loop) || !only_data(terms))
         return op_refuse(loop, __func__, terms, -EINVAL);
     return start_timeout(loop, __func__, &sqe, OP_MEMBER(addr), timeout_ns, flags, cb, arg, terms);
 }

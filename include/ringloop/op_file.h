@@ -49,8 +49,8 @@ LOOP_API loop_id loop_fallocate(struct loop *loop, int fd, int mode, int64_t off
 LOOP_API loop_id loop_ftruncate(struct loop *loop, int fd, int64_t size, loop_cb *cb, void *arg,
                                 const struct loop_terms *terms);
 
-/* posix_fadvise(2), madvise(2). size at most UINT32_MAX before kernel 6.11, which are cut by it to 32 bits otherwise.
- * loop_madvise() borrows the memory. */
+/* posix_fadvise(2), madvise(2). -EINVAL: size beyond UINT32_MAX before kernel 6.11. loop_madvise() borrows the memory.
+ */
 LOOP_API loop_id loop_fadvise(struct loop *loop, int fd, int64_t offset, int64_t size, int advice, loop_cb *cb,
                               void *arg, const struct loop_terms *terms);
 LOOP_API loop_id loop_madvise(struct loop *loop, void *memory, size_t size, int advice, loop_cb *cb, void *arg,

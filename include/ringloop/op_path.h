@@ -18,7 +18,8 @@ struct statx;    /* <sys/stat.h> */
 
 /* openat(2), openat2(2); close-on-exec always. res: the descriptor, yours, also if it arrives after a cancel. how is
  * copied: its size says which version it is; -EINVAL below 24 bytes, -E2BIG beyond 64. RESOLVE_BENEATH and its like
- * keep what strangers name inside a directory. */
+ * keep what strangers name inside a directory. A FIFO opens at once, as with O_NONBLOCK: without a reader, for writing,
+ * -ENXIO; to wait for its other end, have a worker open it (LOOP_ASYNC). */
 LOOP_API loop_id loop_openat(struct loop *loop, int dirfd, const char *path, int flags, mode_t mode, loop_cb *cb,
                              void *arg, const struct loop_terms *terms);
 LOOP_API loop_id loop_openat2(struct loop *loop, int dirfd, const char *path, const struct open_how *how, size_t size,
