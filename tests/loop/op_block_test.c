@@ -1,0 +1,233 @@
+/* tests/loop/op_block_test.c: what ends operations that wait: deadlines, cancels, the end of the loop. For each row of
+ * the table that can wait. */
+#include "tests/loop/op_world.h"
+
+static struct world *world;
+
+/* Of the cases that tests are run for: all rows, so that a row's number is the same everywhere. */
+static const struct row *row_setup(int i)
+{
+    if (!(rows[i].flags & BLOCKS))
+        return NULL;
+    world = world_new(&(struct loop_options){.sq_entries = 16});
+    if (!world_skips(world, &rows[i]))
+        return &rows[i];
+    world_free(world);
+    return NULL;
+}
+
+static loop_id start(const struct row *row, enum how how, struct test_log *log, const struct loop_terms *terms)
+{
+    loop_id id = world_start(world, row, how, test_log_cb, log, terms);
+
+    ck_assert_msg(id > 0, "%s did not start: %s", row->name, strerror((int)-id));
+    ck_assert_msg(log->count == 0, "%s called back from inside the call", row->name);
+    return id;
+}
+
+/* Long enough for a worker to have begun. */
+static void let_it_wait(const struct row *row, const struct test_log *log)
+{
+    for (int i = 0; i < 5; i++) {
+        test_turns(world->loop, 1);
+        test_sleep((row->flags & ON_WORKER) ? 2 * LOOP_MILLISECOND : LOOP_MICROSECOND);
+    }
+    ck_assert_msg(log->count == 0, "%s did not wait, res %d", row->name, log->last.res);
+}
+
+/* ---- deadlines */
+
+static const struct {
+    uint32_t flags;
+    bool     chained;
+} deadline_table[] = {
+    {0, false}, {LOOP_LINKED_TIMEOUT, false}, {LOOP_ASYNC, false}, {LOOP_ASYNC | LOOP_LINKED_TIMEOUT, false}, {0, true},
+};
+
+/* Goal: a deadline ends each of them with -ETIMEDOUT and says so. Method: kept by the loop, by the kernel, with a
+ * worker waiting, in a chain. */
+START_TEST(deadline)
+{
+    for (size_t i = 0; i < TEST_COUNT(deadline_table); i++) {
+        const struct row *row = row_setup(_i);
+        struct test_log   log = {0}, behind = {0};
+        struct loop_terms terms = {.timeout_ns = 3 * LOOP_MILLISECOND, .flags = deadline_table[i].flags};
+
+        if (row == NULL)
+            return;
+        if (deadline_table[i].chained && (row->flags & ON_WORKER)) {
+            world_free(world); /* later kernels start the timer when the worker is done: docs/operations.md */
+            continue;
+        }
+        if (deadline_table[i].chained)
+            ck_assert_int_eq(loop_chain_begin(world->loop, 2, 0), 0);
+        start(row, BLOCK, &log, &terms);
+        if (deadline_table[i].chained) {
+            ck_assert_int_gt(loop_nop(world->loop, test_log_cb, &behind, NULL), 0);
+            ck_assert_int_eq(loop_chain_end(world->loop), 0);
+        }
+        memset(&terms, 0xff, sizeof(terms));
+        world_finish(world, row, BLOCK, &log);
+        test_run(world->loop);
+        world_expect(world, row, &log, -ETIMEDOUT, LOOP_TIMED_OUT);
+        ck_assert_uint_eq(test_stats(world->loop).deadlines_passed, 1);
+        if (deadline_table[i].chained && !(row->flags & CANCEL_GOES_ON))
+            test_log_is(&behind, -ECANCELED);
+        else if (deadline_table[i].chained)
+            ck_assert(behind.last.res == 0 || behind.last.res == -ECANCELED);
+        world_free(world);
+    }
+}
+END_TEST
+
+/* ---- cancels */
+
+enum when { UNRUN, SAME_TURN, WAITING, WHENS };
+
+/* Goal: a cancel ends each of them once, with -ECANCELED, whenever it comes. Method: before the loop has run; in the
+ * turn of the start; when it waits; each also with a deadline far away, and on a worker. */
+START_TEST(canceled)
+{
+    static const struct loop_terms terms[] = {
+        {.flags = 0},
+        {.timeout_ns = 3600 * LOOP_SECOND},
+        {.timeout_ns = 3600 * LOOP_SECOND, .flags = LOOP_LINKED_TIMEOUT},
+        {.flags = LOOP_ASYNC},
+    };
+
+    for (enum when when = UNRUN; when < WHENS; when++) {
+        for (size_t i = 0; i < TEST_COUNT(terms); i++) {
+            const struct row *row = row_setup(_i);
+            struct test_log   log = {0};
+            loop_id           id;
+
+            if (row == NULL)
+                return;
+            if (when != UNRUN)
+                test_turns(world->loop, 1);
+            id = start(row, BLOCK, &log, &terms[i]);
+            if (when == WAITING)
+                let_it_wait(row, &log);
+            ck_assert_int_eq(loop_cancel(world->loop, id), 0);
+            ck_assert_int_eq(loop_cancel(world->loop, id), 0);
+            ck_assert_uint_eq(log.count, 0);
+            world_finish(world, row, BLOCK, &log);
+            test_run(world->loop);
+            world_expect(world, row, &log, -ECANCELED, 0);
+            ck_assert_int_eq(loop_cancel(world->loop, id), -ENOENT);
+            world_free(world);
+        }
+    }
+}
+END_TEST
+
+/* Goal: a link whose turn has not come can be cancelled as well. Method: one that waits in front, and is let go. */
+START_TEST(canceled_behind)
+{
+    const struct row *row = row_setup(_i);
+    struct test_log   log = {0}, front = {0};
+    char              byte;
+    int               pair[2];
+    loop_id           id;
+
+    if (row == NULL)
+        return;
+    world_pair(world, pair);
+    ck_assert_int_eq(loop_chain_begin(world->loop, 2, 0), 0);
+    ck_assert_int_gt(loop_recv(world->loop, pair[0], &byte, 1, 0, test_log_cb, &front, NULL), 0);
+    id = start(row, BLOCK, &log, NULL);
+    ck_assert_int_eq(loop_chain_end(world->loop), 0);
+    test_turns(world->loop, 3);
+    ck_assert_int_eq(loop_cancel(world->loop, id), 0);
+    test_turns(world->loop, 3);
+    test_write(pair[1], "x", 1);
+    world_finish(world, row, BLOCK, &log);
+    test_run(world->loop);
+    test_log_is(&front, 1);
+    world_expect(world, row, &log, -ECANCELED, 0);
+    world_free(world);
+}
+END_TEST
+
+/* ---- the end of the loop */
+
+static void start_again(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    const struct row *row = arg;
+
+    (void)loop;
+    ck_assert_int_eq(result->res, -ECANCELED);
+    world->other_count++;
+    for (enum how how = GOOD; how <= BLOCK; how++) {
+        if ((how == BAD && row->bad == 0) || (row->flags & MAKES_HELPER))
+            continue;
+        ck_assert_int_eq(world_start(world, row, how, test_log_cb, NULL, NULL), -ECANCELED);
+    }
+}
+
+/* Goal: what is in flight does not keep loop_run() from returning if it is in the background, and ends with the loop,
+ * once; nothing can be started then. Method: destroy with two waiting; their callbacks start the like again. */
+START_TEST(destroyed)
+{
+    const struct row *row = row_setup(_i);
+    struct test_log   log = {0};
+
+    if (row == NULL)
+        return;
+    start(row, BLOCK, &log, LOOP_TERMS(.flags = LOOP_BACKGROUND));
+    test_run(world->loop);
+    let_it_wait(row, &log);
+    if (!(row->flags & ON_WORKER) && row->opcode != IORING_OP_WAITID)
+        ck_assert_int_gt(world_start(world, row, BLOCK, start_again, (void *)(uintptr_t)row, NULL), 0);
+    world_drop_loop(world);
+    world_expect(world, row, &log, -ECANCELED, 0);
+    ck_assert_uint_eq(world->other_count, (row->flags & ON_WORKER) || row->opcode == IORING_OP_WAITID ? 0 : 1);
+    world_free(world);
+}
+END_TEST
+
+/* Goal: none can be lost between a deadline, a cancel and its own end. Method: many rounds with a cancel and a short
+ * deadline for what would end by itself. */
+START_TEST(races)
+{
+    const struct row *row = row_setup(_i);
+
+    if (row == NULL)
+        return;
+    if (row->flags & (YIELDS_FD | ON_WORKER) || row->nudge != NULL || row->opcode == IORING_OP_WAITID) {
+        world_free(world);
+        return;
+    }
+    for (int round = 0; round < 8; round++) {
+        struct test_log log = {0};
+        loop_id         id = start(row, GOOD, &log, LOOP_TERMS(.timeout_ns = LOOP_MILLISECOND));
+
+        if (round & 1)
+            test_turns(world->loop, 1);
+        if (round & 2)
+            (void)loop_cancel(world->loop, id);
+        world_finish(world, row, GOOD, &log);
+        test_run(world->loop);
+        ck_assert_uint_eq(log.count, 1);
+        ck_assert_msg(log.last.res == row->good || log.last.res == -ECANCELED || log.last.res == -ETIMEDOUT, "%s: %d",
+                      row->name, log.last.res);
+        ck_assert(log.last.res != -ETIMEDOUT || (log.last.flags & LOOP_TIMED_OUT) != 0);
+        if (log.last.res == row->good && row->look != NULL)
+            row->look(world, log.last.res);
+    }
+    world_free(world);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("op_block");
+    TCase *tcase = test_case(suite, "block");
+
+    tcase_add_loop_test(tcase, deadline, 0, ROWS);
+    tcase_add_loop_test(tcase, canceled, 0, ROWS);
+    tcase_add_loop_test(tcase, canceled_behind, 0, ROWS);
+    tcase_add_loop_test(tcase, destroyed, 0, ROWS);
+    tcase_add_loop_test(tcase, races, 0, ROWS);
+    return suite;
+}
