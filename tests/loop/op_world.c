@@ -203,6 +203,34 @@ bool world_skips(struct world *world, const struct row *row)
     return false;
 }
 
+int32_t world_result(struct world *world, loop_id id)
+{
+    int32_t res;
+
+    ck_assert_msg(id > 0, "did not start: %s", strerror((int)-id));
+    ck_assert_uint_eq(world->log.count, 0);
+    memset(&world->args, 0xa5, sizeof(world->args));
+    test_run(world->loop);
+    ck_assert_uint_eq(world->log.count, 1);
+    ck_assert_uint_eq(world->log.finals, 1);
+    res = world->log.last.res;
+    world->log = (struct test_log){0};
+    return res;
+}
+
+void world_refused(struct world *world, loop_id id, int error)
+{
+    ck_assert_msg(id == error, "answered %" PRId64 ", not %d", id, error);
+    ck_assert_uint_eq(test_stats(world->loop).ops_in_flight, 0);
+    test_turns(world->loop, 1);
+}
+
+void world_never(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)loop, (void)arg;
+    ck_abort_msg("a callback for what did not start, res %d", result->res);
+}
+
 int world_ring_fd(void)
 {
     for (int fd = 4095; fd > 2; fd--) {

@@ -57,6 +57,7 @@ struct world {
     uint64_t           other_value;
     uint32_t           other_count;
     struct test_log    helper; /* of the operation that this one is about */
+    struct test_log    log;    /* for world_result() */
 
     struct world_args args;
 };
@@ -143,6 +144,13 @@ void world_expect(struct world *world, const struct row *row, const struct test_
 
 /* Whether the row can't be tried here; says so. */
 bool world_skips(struct world *world, const struct row *row);
+
+/* Runs what was started with test_log_cb and world->log to its end; its result, which must be its only callback. */
+int32_t world_result(struct world *world, loop_id id);
+
+/* Checks that a call with world_never as its callback was refused with error, and has left nothing in flight. */
+void    world_refused(struct world *world, loop_id id, int error);
+loop_cb world_never;
 
 /* The descriptor of a loop's ring, which has no public name. Called right after it was made. */
 int world_ring_fd(void);
