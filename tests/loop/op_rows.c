@@ -53,7 +53,7 @@ const struct row rows[] = {
     {OP(EPOLL_CTL), "loop_epoll_ctl", start_epoll_ctl, 0, -EPERM, FROM_6_1 | COPIES, look_epoll_ctl, NULL, "5.6"},
     {OP(SPLICE), "loop_splice", start_splice, 32, -EINVAL, FROM_6_1 | BLOCKS | ON_WORKER, look_spliced, NULL, "5.7"},
     {OP(TEE), "loop_tee", start_tee, 32, -EINVAL, FROM_6_1 | BLOCKS | ON_WORKER, look_teed, NULL, "5.8"},
-    {OP(SHUTDOWN), "loop_shutdown", start_shutdown, 0, -ENOTSOCK, FROM_6_1, look_shutdown, NULL, "5.11"},
+    {OP(SHUTDOWN), "loop_shutdown", start_shutdown, 0, -ENOTCONN, FROM_6_1 | GOES_ON, look_shutdown, NULL, "5.11"},
     {OP(RENAMEAT), "loop_renameat", start_renameat, 0, -ENOENT, FROM_6_1 | GOES_ON | COPIES, look_renamed, NULL,
      "5.11"},
     {OP(UNLINKAT), "loop_unlinkat", start_unlinkat, 0, -ENOENT, FROM_6_1 | GOES_ON | COPIES, look_unlinked, NULL,

@@ -128,7 +128,7 @@ loop_id start_shutdown(struct world *world, enum how how, loop_cb *cb, void *arg
 
     world_pair(world, pair);
     world->fd[0] = pair[1];
-    return loop_shutdown(world->loop, how == BAD ? world->file : pair[0], SHUT_WR, cb, arg, terms);
+    return loop_shutdown(world->loop, how == BAD ? new_socket(world) : pair[0], SHUT_WR, cb, arg, terms);
 }
 
 void look_shutdown(struct world *world, int32_t res)

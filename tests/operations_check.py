@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""tests/operations_check.py ROOT: the table of docs/operations.md and the code say the same.
+
+Every opcode of the installed liburing header has a row and every row an opcode; every function that starts an
+operation (returns a loop_id) is in the table, and every function named there is declared in a public header.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+# Return a loop_id, but belong to no opcode.
+WITHOUT_OPCODE = {"loop_raw", "loop_raw128", "loop_work", "loop_barrier", "loop_subscription_id"}
+
+# ==== LATER: in the table, but not declared yet. Goes when all of them are here. ====
+LATER = {
+    "loop_read_fixed", "loop_write_fixed", "loop_readv_fixed", "loop_writev_fixed", "loop_files_update",
+    "loop_fixed_fd_install", "loop_accept_direct", "loop_accept_multishot_direct", "loop_openat_direct",
+    "loop_openat2_direct", "loop_pipe_direct", "loop_socket_direct", "loop_socket_of_kind",
+    "loop_socket_of_kind_direct", "loop_getsockopt", "loop_setsockopt", "loop_socket_inq", "loop_socket_outq",
+    "loop_send_zc", "loop_send_zc_fixed", "loop_sendto_zc", "loop_sendmsg_zc", "loop_sendmsg_zc_fixed", "loop_recv_zc",
+    "loop_sendto", "loop_send_bundle", "loop_recv_bundle", "loop_recv_multishot_bundle",
+    "loop_poll_add_multishot", "loop_recvmsg_multishot", "loop_timeout_multishot", "loop_read_multishot",
+    "loop_uring_cmd", "loop_uring_cmd128", "loop_nop128",
+}
+# ==== end of LATER ====
+
+COMMENT = re.compile(r"/\*.*?\*/", re.S)
+
+
+def liburing_opcodes():
+    directory = subprocess.run(["pkg-config", "--variable=includedir", "liburing"], check=True, capture_output=True,
+                               text=True).stdout.strip()
+    text = COMMENT.sub("", (pathlib.Path(directory) / "liburing" / "io_uring.h").read_text())
+    body = re.search(r"enum io_uring_op \{(.*?)\}", text, re.S).group(1)
+    names = re.findall(r"\bIORING_OP_(\w+)", body)
+    assert names[-1] == "LAST" and len(names) > 50, "the header of liburing looks different from what was expected"
+    return names[:-1]
+
+
+def header_functions(root):
+    text = "\n".join(COMMENT.sub("", path.read_text()) for path in sorted((root / "include/ringloop").glob("*.h")))
+    declared = set(re.findall(r"\b(loop_\w+)\s*\(", text))
+    starting = set(re.findall(r"^LOOP_API\s+(?:LOOP_MUST_USE\s+)?loop_id\s+(loop_\w+)\s*\(", text, re.M))
+    assert len(starting) > 50, "the headers look different from what was expected"
+    return declared, starting
+
+
+def table_rows(text):
+    """The opcode and functions of each row."""
+    section = text.split("\n## The table\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()
+            if line.startswith("|")]
+    for row in rows[2:]:
+        yield row[0], re.findall(r"`(loop_\w+)`", row[1]), row
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    text = (root / "docs/operations.md").read_text()
+    declared, starting = header_functions(root)
+    opcodes, errors, seen, functions = liburing_opcodes(), [], [], set()
+
+    for opcode, names, row in table_rows(text):
+        if len(row) != 6:
+            errors.append(f"the row of {opcode} has {len(row)} cells, not 6")
+        if opcode in seen:
+            errors.append(f"{opcode} has two rows")
+        seen.append(opcode)
+        for name in names:
+            if name in functions:
+                errors.append(f"{name} stands in two rows")
+            functions.add(name)
+    errors += [f"liburing's opcode {name} has no row" for name in opcodes if name not in seen]
+    errors += [f"{name} is no opcode of liburing" for name in seen if name not in opcodes]
+    if [name for name in seen if name in opcodes] != [name for name in opcodes if name in seen]:
+        errors.append("the rows are not in the order of the opcodes")
+    errors += [f"{name}() starts an operation, and is not in the table" for name in
+               sorted(starting - functions - WITHOUT_OPCODE)]
+    errors += [f"{name}() is in the table, and not declared" for name in sorted(functions - declared - LATER)]
+    errors += [f"{name}() is declared: take it off the later list" for name in sorted(LATER & declared)]
+    errors += [f"{name}() is on the later list, and not in the table" for name in sorted(LATER - functions)]
+    # Elsewhere on the page.
+    named = set(re.findall(r"\b(loop_\w+)\(", text)) | set(re.findall(r"`(loop_\w+)`", text))
+    errors += [f"{name}() is named, and not declared" for name in sorted(named - declared - LATER - functions)]
+
+    for name in sorted(LATER - declared):
+        print(f"LATER: {name}() is not declared yet")
+    for error in errors:
+        print(error)
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
