@@ -232,7 +232,8 @@ int loop_cancel(struct loop *loop, loop_id id)
 static bool opcode_names_descriptor(uint8_t opcode)
 {
     return opcode != IORING_OP_SOCKET && opcode != IORING_OP_WAITID && opcode != IORING_OP_FUTEX_WAIT &&
-           opcode != IORING_OP_FUTEX_WAKE && opcode != IORING_OP_SETXATTR && opcode != IORING_OP_GETXATTR;
+           opcode != IORING_OP_FUTEX_WAKE && opcode != IORING_OP_FUTEX_WAITV && opcode != IORING_OP_PIPE &&
+           opcode != IORING_OP_SETXATTR && opcode != IORING_OP_GETXATTR;
 }
 
 struct many {

@@ -190,6 +190,40 @@ START_TEST(two_loops)
 }
 END_TEST
 
+/* Goal: to cancel by descriptor does not mean what has none. Method: waits whose SQEs have numbers in that place. */
+START_TEST(no_descriptor)
+{
+    struct test_log    log[3] = {{0}};
+    struct futex_waitv waiter = {.flags = PRIVATE};
+
+    if (!setup())
+        return;
+    waiter.uaddr = (uintptr_t)&world->futex[0];
+    world->child = fork();
+    if (world->child == 0) {
+        alarm(60);
+        pause();
+        _exit(0);
+    }
+    started(loop_futex_waitv(loop, &waiter, 1, test_log_cb, &log[0], NULL));
+    started(loop_futex_wait(loop, &world->futex[1], 0, ANY_BIT, PRIVATE, test_log_cb, &log[1], NULL));
+    started(loop_waitid(loop, P_PID, (unsigned)world->child, NULL, WEXITED, test_log_cb, &log[2], NULL));
+    test_turns(loop, 1);
+    ck_assert_int_eq(loop_cancel_fd(loop, 0), 0);
+    ck_assert_int_eq(loop_cancel_fd(loop, PRIVATE), 0);
+    ck_assert_int_eq(loop_cancel_fd(loop, world->child), 0);
+    test_turns(loop, 2);
+    ck_assert_uint_eq(log[0].count + log[1].count + log[2].count, 0);
+    ck_assert_int_eq(loop_cancel_opcode(loop, IORING_OP_FUTEX_WAITV), 1);
+    ck_assert_int_eq(loop_cancel_opcode(loop, IORING_OP_FUTEX_WAIT), 1);
+    ck_assert_int_eq(loop_cancel_opcode(loop, IORING_OP_WAITID), 1);
+    test_run(loop);
+    for (int i = 0; i < 3; i++)
+        test_log_is(&log[i], -ECANCELED);
+    world_free(world);
+}
+END_TEST
+
 /* ---- children */
 
 static pid_t new_child(int status)
@@ -311,6 +345,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, wakes_thread);
     tcase_add_test(tcase, waits_for_several);
     tcase_add_test(tcase, two_loops);
+    tcase_add_test(tcase, no_descriptor);
 
     tcase = test_case(suite, "children");
     tcase_add_test(tcase, children);
