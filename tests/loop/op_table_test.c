@@ -125,6 +125,7 @@ static const struct loop_terms term_table[] = {
     {.timeout_ns = 3600 * LOOP_SECOND, .flags = LOOP_LINKED_TIMEOUT},
     {.flags = LOOP_ASYNC},
     {.flags = LOOP_UNCHAINED, .personality = 0},
+    {.flags = LOOP_BARRIER, .timeout_ns = 3600 * LOOP_SECOND},
     {.timeout_ns = 3600 * LOOP_SECOND, .flags = LOOP_LINKED_TIMEOUT | LOOP_ASYNC, .data = "some data", .data_size = 10},
 };
 
@@ -141,7 +142,8 @@ START_TEST(with_terms)
 
             if (row == NULL)
                 return;
-            if ((how == BAD && row->bad == 0) || (row->flags & OWN_CHAIN)) {
+            if ((how == BAD && row->bad == 0) || (row->flags & OWN_CHAIN) ||
+                ((row->flags & MAKES_HELPER) && (mine.flags & LOOP_BARRIER))) { /* that helper would be waited for */
                 world_free(world);
                 continue;
             }

@@ -190,6 +190,22 @@ static bool has_xattr(struct world *world)
     return fsetxattr(world->file, "user.probe", "", 0, 0) == 0 || errno != EOPNOTSUPP;
 }
 
+static void make_tables(struct world *world)
+{
+    void *memory;
+
+    ck_assert_int_eq(loop_files_init(world->loop, &(struct loop_files_options){.automatic = 4, .own = 4}), 0);
+    world->slot = loop_file_register(world->loop, world->file);
+    ck_assert_int_gt(world->slot, 0);
+    world->slot_empty = loop_file_reserve(world->loop, 1);
+    ck_assert_int_gt(world->slot_empty, 0);
+    ck_assert_int_eq(
+        loop_fixed_buffers_init(world->loop, &(struct loop_fixed_buffers_options){.count = 1, .size = 4096}), 0);
+    world->fixed_index = loop_fixed_buffer_borrow(world->loop, &memory);
+    ck_assert_int_ge(world->fixed_index, 0);
+    world->fixed_memory = memory;
+}
+
 bool world_skips(struct world *world, const struct row *row)
 {
     if (!test_has_opcode(world->loop, row->opcode)) {
@@ -200,6 +216,8 @@ bool world_skips(struct world *world, const struct row *row)
         test_skip("%s: no extended attributes here", row->name);
         return true;
     }
+    if (row->flags & NEEDS_TABLES)
+        make_tables(world);
     return false;
 }
 

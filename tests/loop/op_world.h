@@ -32,6 +32,7 @@ struct world_args {
     struct epoll_event      event;
     struct futex_waitv      waiters[4];
     struct loop_match       match;
+    int                     fds[4];
 };
 
 struct world {
@@ -53,6 +54,8 @@ struct world {
     int                fd[2]; /* the descriptors that it works on */
     pid_t              child;
     void              *memory;
+    int                fixed_index, slot, slot_empty; /* with NEEDS_TABLES: a buffer, the file, an own slot */
+    char              *fixed_memory;
     struct loop       *other; /* another loop, for messages */
     uint64_t           other_value;
     uint32_t           other_count;
@@ -80,6 +83,7 @@ enum row_flags {
     GOES_ON = 1 << 9,         /* the kernel does not count its failure: a soft chain goes on behind it */
     FAILS_EARLY = 1 << 10,    /* the kernel refuses the BAD case when it reads the SQE: a chain is dropped whole */
     CANCEL_GOES_ON = 1 << 12, /* the same for its end by a cancel */
+    NEEDS_TABLES = 1 << 13,   /* registered files and buffers */
     ON_WORKER = 1 << 11,      /* its BLOCK case waits in a worker */
 };
 
@@ -103,7 +107,7 @@ struct row_later {
     const char *name;
 };
 
-enum { ROWS = 53 };
+enum { ROWS = 64 };
 extern const struct row       rows[];        /* ROWS of them */
 extern const uint8_t          rows_legacy[]; /* up to IORING_OP_LAST */
 extern const struct row_later rows_later[];  /* up to a NULL name */
@@ -142,7 +146,7 @@ void world_finish(struct world *world, const struct row *row, enum how how, cons
 /* Fails, with the row's name, unless log holds one final callback with res and flags; RES_FD closes the descriptor. */
 void world_expect(struct world *world, const struct row *row, const struct test_log *log, int32_t res, uint32_t flags);
 
-/* Whether the row can't be tried here; says so. */
+/* Prepares what the row needs. Whether it can't be tried here; says so. */
 bool world_skips(struct world *world, const struct row *row);
 
 /* Runs what was started with test_log_cb and world->log to its end; its result, which must be its only callback. */
@@ -159,6 +163,11 @@ int world_ring_fd(void);
 row_start start_readv, start_writev, start_read, start_write, start_fsync, start_fdatasync, start_sync_file_range,
     start_fallocate, start_ftruncate, start_fadvise, start_madvise, start_splice, start_tee, start_pipe;
 row_look look_read, look_written, look_size, look_madvise, look_spliced, look_teed, look_pipe;
+
+/* op_rows_fixed.c */
+row_start start_read_fixed, start_write_fixed, start_readv_fixed, start_writev_fixed, start_files_update,
+    start_fixed_fd_install, start_sendto, start_setsockopt, start_getsockopt, start_socket_inq, start_socket_outq;
+row_look look_read_fixed, look_updated, look_option_set, look_option;
 
 /* op_rows_path.c */
 row_start start_openat, start_openat2, start_statx, start_renameat, start_unlinkat, start_mkdirat, start_symlinkat,
