@@ -100,7 +100,9 @@ LOOP_API int loop_cancel_all(struct loop *loop);
 LOOP_API loop_id loop_barrier(struct loop *loop, loop_cb *cb, void *arg);
 
 /* Chains: operations started between begin and end run one after the other, each when the one before has succeeded
- * (soft), or ended in any way (LOOP_CHAIN_HARD); after a failure in a soft chain the rest end with -ECANCELED. They
+ * (soft), or ended in any way (LOOP_CHAIN_HARD); after a failure in a soft chain the rest end with -ECANCELED. What
+ * counts as one is the kernel's to say: a short read or write does, but a failed fsync, rename, stat and their like do
+ * not, so that what must not follow them belongs into their callback (docs/operations.md has the list). They
  * reach the kernel together or not at all: if any of them fails to start, loop_chain_end() drops them all, no callback
  * comes, and it returns that first error. Deadlines inside a chain are linked timeouts. ops_max must not exceed half of
  * the SQ (-E2BIG); direct mode, multishots and LOOP_BACKGROUND are refused inside (-EINVAL), and so are more

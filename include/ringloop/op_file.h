@@ -35,7 +35,7 @@ LOOP_API loop_id loop_readv(struct loop *loop, int fd, const struct iovec *iov, 
 LOOP_API loop_id loop_writev(struct loop *loop, int fd, const struct iovec *iov, int count, int64_t offset, int flags,
                              loop_cb *cb, void *arg, const struct loop_terms *terms);
 
-/* fsync(2), fdatasync(2). Not ordered with writes in flight: chain them. */
+/* fsync(2), fdatasync(2). Not ordered with writes in flight: chain them. A failed sync does not end a soft chain. */
 LOOP_API loop_id loop_fsync(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms);
 LOOP_API loop_id loop_fdatasync(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms);
 
