@@ -8,12 +8,15 @@
 #include <ringloop/fanout.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
+#include <ringloop/mode.h>
 #include <ringloop/observe.h>
 #include <ringloop/op.h>
+#include <ringloop/op_device.h>
 #include <ringloop/op_file.h>
 #include <ringloop/op_path.h>
 #include <ringloop/op_poll.h>
 #include <ringloop/op_wait.h>
+#include <ringloop/opcode.h>
 #include <ringloop/post.h>
 #include <ringloop/sendfile.h>
 #include <ringloop/socket.h>

@@ -202,13 +202,10 @@ void linked_timeout_completed(struct loop *loop, const struct completion *comple
         cancel_context(loop, context);
 }
 
-int loop_cancel(struct loop *loop, loop_id id)
+int cancel_id(struct loop *loop, loop_id id)
 {
     struct context *context;
 
-    loop_check_owner(loop, __func__);
-    if (id <= 0)
-        return -ENOENT;
     switch (user_data_mode((uint64_t)id)) {
     case UD_INDIRECT:
     case UD_EXTENDED:
@@ -224,6 +221,18 @@ int loop_cancel(struct loop *loop, loop_id id)
     case UD_FOREIGN: return -ENOENT; /* no call has returned such an id */
     }
     return -ENOENT;
+}
+
+int loop_cancel(struct loop *loop, loop_id id)
+{
+    op_check_thread(loop, __func__);
+    if (id <= 0)
+        return -ENOENT;
+    if (shared_elsewhere(loop))
+        return user_data_mode((uint64_t)id) == UD_FOREIGN ? -ENOENT : shared_cancel(loop, id);
+    if (shared_waiting(loop))
+        shared_adopt(loop); /* it may stand in the queue */
+    return cancel_id(loop, id);
 }
 
 /* ---- many at once */

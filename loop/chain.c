@@ -37,7 +37,7 @@ int loop_chain_begin(struct loop *loop, uint32_t ops_max, uint32_t flags)
 
 static struct context *chain_context(struct loop *loop, uint32_t i)
 {
-    const struct io_uring_sqe *sqe = &loop->chain.sqes[loop->chain.head + i];
+    const struct io_uring_sqe *sqe = sqe_queue_at(loop, &loop->chain, i);
 
     return user_data_mode(sqe->user_data) == UD_DIRECT ? NULL /* our linked timeout */
                                                        : context_find(&loop->pool, sqe->user_data);
@@ -92,12 +92,12 @@ int loop_chain_end(struct loop *loop)
     submit_room_update(loop);
     r = loop->chain_error;
     if (r == 0 && loop->chain.count > 0) {
-        struct io_uring_sqe *last = &loop->chain.sqes[loop->chain.head + loop->chain.count - 1];
+        struct io_uring_sqe *last = sqe_queue_at(loop, &loop->chain, loop->chain.count - 1);
 
         last->flags &= (uint8_t) ~(IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
-        first = loop->chain.sqes[loop->chain.head].user_data;
+        first = sqe_queue_at(loop, &loop->chain, 0)->user_data;
         link_contexts(loop);
-        r = submit_block(loop, &loop->chain.sqes[loop->chain.head], loop->chain.count);
+        r = submit_block(loop, sqe_queue_at(loop, &loop->chain, 0), loop->chain.count);
     }
     if (r < 0)
         drop(loop);

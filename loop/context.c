@@ -16,7 +16,7 @@ static struct context_slabs *slabs_of(struct context_pool *pool, enum user_data_
     return mode == UD_EXTENDED ? &pool->extended : &pool->plain;
 }
 
-static void slabs_destroy(struct loop *loop, struct context_slabs *slabs)
+void context_slabs_destroy(struct loop *loop, struct context_slabs *slabs)
 {
     for (uint32_t i = 0; i < slabs->slab_count; i++)
         memory_free_aligned(loop, slabs->slabs[i]);
@@ -25,15 +25,15 @@ static void slabs_destroy(struct loop *loop, struct context_slabs *slabs)
 
 void context_pool_destroy(struct loop *loop)
 {
-    slabs_destroy(loop, &loop->pool.plain);
-    slabs_destroy(loop, &loop->pool.extended);
+    context_slabs_destroy(loop, &loop->pool.plain);
+    context_slabs_destroy(loop, &loop->pool.extended);
 }
 
-static int slab_add(struct loop *loop, enum user_data_mode mode)
+int context_slab_add(struct loop *loop, struct context_slabs *slabs, enum user_data_mode mode, uint32_t first_slot,
+                     uint64_t *bytes)
 {
-    struct context_slabs *slabs = slabs_of(&loop->pool, mode);
-    size_t                size = size_of(mode);
-    char                 *slab;
+    size_t size = size_of(mode);
+    char  *slab;
 
     if (slabs->slab_count == slabs->slab_room) {
         uint32_t         room = slabs->slab_room == 0 ? 8 : slabs->slab_room * 2;
@@ -50,15 +50,20 @@ static int slab_add(struct loop *loop, enum user_data_mode mode)
     memset(slab, 0, CONTEXT_SLAB_COUNT * size);
     for (uint32_t i = CONTEXT_SLAB_COUNT; i-- > 0;) { /* so that the first is taken first */
         struct context *context = (struct context *)(void *)(slab + i * size);
-        uint32_t        slot = (slabs->slab_count << CONTEXT_SLAB_SHIFT) + i;
+        uint32_t        slot = first_slot + (slabs->slab_count << CONTEXT_SLAB_SHIFT) + i;
 
         context->id = user_data_next_generation(user_data_context(mode, slot));
         context->arg = slabs->free;
         slabs->free = context;
     }
     slabs->slabs[slabs->slab_count++] = (struct context *)(void *)slab;
-    loop->pool.bytes += CONTEXT_SLAB_COUNT * size;
+    *bytes += CONTEXT_SLAB_COUNT * size;
     return 0;
+}
+
+static int slab_add(struct loop *loop, enum user_data_mode mode)
+{
+    return context_slab_add(loop, slabs_of(&loop->pool, mode), mode, 0, &loop->pool.bytes);
 }
 
 static struct context *take(struct loop *loop, enum user_data_mode mode)
@@ -131,6 +136,10 @@ void context_free(struct loop *loop, struct context *context)
         extended->release = 0;
         extended->message = false;
     }
+    if (context_is_shared(context)) {
+        shared_free(loop, context);
+        return;
+    }
     context->arg = slabs->free;
     slabs->free = context;
 }
@@ -141,6 +150,8 @@ static struct context *find(const struct context_pool *pool, uint64_t user_data)
     const struct context_slabs *slabs = mode == UD_EXTENDED ? &pool->extended : &pool->plain;
     uint32_t                    slot = user_data_slot(user_data);
 
+    if ((slot & CONTEXT_SHARED_SLOT) != 0)
+        return pool->shared == NULL || mode != UD_EXTENDED ? NULL : shared_context(pool->shared, slot);
     if ((slot >> CONTEXT_SLAB_SHIFT) >= slabs->slab_count)
         return NULL;
     return context_in_slab(slabs, slot, size_of(mode));
@@ -169,14 +180,17 @@ struct context *context_walk(const struct context_pool *pool, uint64_t *slot)
     uint64_t plain = (uint64_t)pool->plain.slab_count << CONTEXT_SLAB_SHIFT;
     uint64_t all = plain + ((uint64_t)pool->extended.slab_count << CONTEXT_SLAB_SHIFT);
 
-    while (*slot < all) {
+    for (;;) {
         uint64_t        at = (*slot)++;
-        struct context *context =
-            at < plain ? context_in_slab(&pool->plain, (uint32_t)at, sizeof(struct context))
-                       : context_in_slab(&pool->extended, (uint32_t)(at - plain), sizeof(struct context_extended));
+        struct context *context;
 
-        if (context->state != CONTEXT_FREE)
+        if (at < plain)
+            context = context_in_slab(&pool->plain, (uint32_t)at, sizeof(struct context));
+        else if (at < all)
+            context = context_in_slab(&pool->extended, (uint32_t)(at - plain), sizeof(struct context_extended));
+        else
+            context = pool->shared == NULL ? NULL : shared_context(pool->shared, (uint32_t)(at - all));
+        if (context == NULL || context->state != CONTEXT_FREE)
             return context;
     }
-    return NULL;
 }

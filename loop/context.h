@@ -86,6 +86,16 @@ struct context_arm {
     uint8_t  probe;       /* what a probe has asked the kernel */
 };
 
+/* What another thread has started and the loop's own has not seen yet. Its context still counts as free. */
+struct context_start {
+    uint64_t timeout_ns;
+    uint32_t terms_flags;
+    uint16_t flags; /* enum context_flags */
+    uint16_t group;
+    uint8_t  kind;
+    bool     wide, direct;
+};
+
 struct context_settled {
     struct loop_task task;
     int32_t          res;
@@ -119,6 +129,7 @@ struct context {
         struct context_arm       arm;
         struct context_settled   settled;
         struct context_zero_copy zero_copy;
+        struct context_start     start;
         uint64_t                 chain_next; /* the operation behind it in a chain */
     };
 };
@@ -156,10 +167,16 @@ struct context_slabs {
     uint32_t         slab_count, slab_room;
 };
 
+struct shared;
+
 struct context_pool {
     struct context_slabs plain, extended;
+    struct shared       *shared; /* has further extended ones, which other threads take */
     uint64_t             bytes;
 };
+
+/* Slots of those. No other loop can have as many contexts. */
+enum { CONTEXT_SHARED_SLOT = 1 << 28 };
 
 enum { CONTEXT_SLAB_SHIFT = 6, CONTEXT_SLAB_COUNT = 1 << CONTEXT_SLAB_SHIFT };
 
@@ -170,6 +187,11 @@ void context_pool_destroy(struct loop *loop);
 /* The limit of operations is the caller's to check. NULL without memory. */
 struct context          *context_new(struct loop *loop);
 struct context_extended *context_new_extended(struct loop *loop);
+
+/* Adds a slab of contexts whose slots begin at first_slot; *ret_bytes grows by its size. */
+int  context_slab_add(struct loop *loop, struct context_slabs *slabs, enum user_data_mode mode, uint32_t first_slot,
+                      uint64_t *bytes);
+void context_slabs_destroy(struct loop *loop, struct context_slabs *slabs);
 
 /* Makes sure that count contexts of each kind can be had without fail: 0 or -ENOMEM. */
 int context_reserve(struct loop *loop, uint32_t count);
@@ -195,6 +217,11 @@ struct context *context_walk(const struct context_pool *pool, uint64_t *slot);
 static inline bool context_is_extended(const struct context *context)
 {
     return user_data_mode(context->id) == UD_EXTENDED;
+}
+
+static inline bool context_is_shared(const struct context *context)
+{
+    return (user_data_slot(context->id) & CONTEXT_SHARED_SLOT) != 0;
 }
 
 static inline struct context_extended *context_extended(struct context *context)

@@ -162,8 +162,12 @@ static void complete_one_shot(struct loop *loop, struct context *context, const 
     take_flags(completion, &result);
     if (context->kind == CONTEXT_LENDING && (completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
         buffer_received(loop, context_arm(context)->group, completion, &result);
-    if (context->kind == CONTEXT_RAW)
+    if (context->kind == CONTEXT_RAW) {
         result.cqe_flags = completion->flags;
+        result.data = mode_extra(loop, completion);
+        if (result.data != NULL)
+            result.flags |= LOOP_CQE32;
+    }
     if ((completion->flags & IORING_CQE_F_MORE) != 0)
         op_more(loop, context, &result);
     else

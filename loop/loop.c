@@ -29,7 +29,7 @@ void loop_check_owner_slowly(const struct loop *loop, const char *call)
 {
     if (loop == NULL)
         check_misuse(call, "the loop is NULL");
-    if (loop->owner != NULL)
+    if (loop_owner(loop) != NULL)
         check_misuse(call, "called on a thread that does not own the loop; use loop_post() from other threads");
 }
 
@@ -60,10 +60,9 @@ static int options_complete(struct loop_options *options)
     if (options->sq_entries > SQ_ENTRIES_MOST || options->cq_entries > CQ_ENTRIES_MOST || options->ops_max > OPS_MOST ||
         (options->cq_entries != 0 && options->cq_entries < options->sq_entries) ||
         options->buffer_count > BUFFER_COUNT_MOST || (options->buffer_count & (options->buffer_count - 1)) != 0 ||
-        options->buffer_size > INT32_MAX || options->flags != 0 || options->reserved != 0 ||
-        options->posts_max > OPS_MOST)
+        options->buffer_size > INT32_MAX || options->reserved != 0 || options->posts_max > OPS_MOST)
         return -EINVAL;
-    return work_options_complete(&options->work);
+    return mode_check(options) < 0 ? -EINVAL : work_options_complete(&options->work);
 }
 
 static void features_fill(struct loop *loop)
@@ -79,23 +78,30 @@ static void features_fill(struct loop *loop)
         .registered_ring = loop->ring.registered,
         .min_wait = (loop->ring.features & IORING_FEAT_MIN_TIMEOUT) != 0,
     };
+    mode_features(loop);
 }
 
 static int parts_init(struct loop *loop)
 {
-    int r = ring_open(&loop->ring, loop->options.sq_entries, loop->options.cq_entries);
+    struct ring_options options = mode_ring_options(&loop->options);
+    int                 r = ring_open(&loop->ring, &options);
 
     if (r < 0)
         return r;
     r = wake_init(loop);
     if (r < 0)
         goto fail_ring;
+    r = mode_init(loop);
+    if (r < 0)
+        goto fail_wake;
     r = loop_submit_policy_set(loop, &loop->options.submit);
     if (r == 0)
         r = post_queue_init(loop, loop->options.posts_max);
     if (r < 0)
-        goto fail_wake;
+        goto fail_modes;
     return 0;
+fail_modes:
+    mode_destroy(loop);
 fail_wake:
     sys_close(loop->wake_fd);
 fail_ring:
@@ -148,14 +154,14 @@ static int become_owner(struct loop *loop)
 {
     int r;
 
-    if (loop->owner != NULL)
-        return 0;
-    r = ring_enable(&loop->ring);
-    if (r < 0)
-        return r;
-    loop->owner = loop_this_thread();
-    loop->features.registered_ring = loop->ring.registered;
-    return 0;
+    if (loop->owner == NULL) {
+        r = ring_enable(&loop->ring);
+        if (r < 0)
+            return r;
+        __atomic_store_n(&loop->owner, loop_this_thread(), __ATOMIC_RELAXED);
+        loop->features.registered_ring = loop->ring.registered;
+    }
+    return unlikely(loop->mode.to_be_enabled) ? mode_enable(loop) : 0;
 }
 
 static void check_no_chain(const struct loop *loop)
@@ -178,17 +184,18 @@ static void tasks_run(struct loop *loop)
     }
 }
 
-static bool work_at_hand(const struct loop *loop)
+static inline bool work_at_hand(const struct loop *loop)
 {
     return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
            __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop);
 }
 
 /* Whether the kernel has to be entered even if there is no need to wait. */
-static bool kernel_wanted(const struct loop *loop)
+static inline __attribute__((always_inline)) bool kernel_wanted(const struct loop *loop)
 {
-    return ring_pending(&loop->ring) > 0 || loop->backlog.count > 0 ||
-           (loop->ring.setup_flags & IORING_SETUP_TASKRUN_FLAG) == 0 ||
+    return ring_unsent(&loop->ring) > 0 || loop->backlog.count > 0 ||
+           (loop->ring.setup_flags & (IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQPOLL)) == 0 ||
+           (ring_has(&loop->ring, IORING_SETUP_IOPOLL) && loop_ops_in_flight(loop) > 0) ||
            (ring_sq_flags(&loop->ring) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
@@ -196,6 +203,22 @@ static bool kernel_wanted(const struct loop *loop)
 static bool gathers(const struct loop *loop)
 {
     return loop->policy.min_wait_ns > 0 && loop->policy.min_wait_batch > 1 && loop->features.min_wait;
+}
+
+/* Looks for a while before it sleeps. Returns what is left of the time. */
+static __attribute__((noinline, cold)) uint64_t spin(struct loop *loop, uint64_t timeout_ns)
+{
+    uint64_t begin_ns = sys_clock_ns(), spun_ns;
+
+    do {
+        if (kernel_wanted(loop))
+            (void)submit_and_wait(loop, &(struct ring_wait){.count = 0});
+        spun_ns = sys_clock_ns() - begin_ns;
+    } while (spun_ns < loop->mode.spin_ns && spun_ns < timeout_ns && !work_at_hand(loop) && !shared_at_hand(loop) &&
+             __atomic_load_n(&loop->woken, __ATOMIC_RELAXED) == 0);
+    if (timeout_ns == UINT64_MAX)
+        return timeout_ns;
+    return spun_ns < timeout_ns ? timeout_ns - spun_ns : 0;
 }
 
 static void about_to_wait(struct loop *loop)
@@ -206,14 +229,16 @@ static void about_to_wait(struct loop *loop)
         observe_wait_begin(loop, sys_clock_ns());
 }
 
-/* Submits, and waits for at most timeout_ns for something to happen. */
-static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
+/* special: one of loop_modes changes what happens here. */
+static inline __attribute__((always_inline)) void wait_in_ring(struct loop *loop, uint64_t timeout_ns, bool special)
 {
     struct ring_wait wait = {.min_wait_ns = loop->policy.min_wait_ns};
     uint64_t         before_ns = loop->now_ns;
 
     if (!loop->wake_armed)
         wake_arm(loop);
+    if (special && loop->mode.spin_ns != 0 && timeout_ns > 0)
+        timeout_ns = spin(loop, timeout_ns);
     /* Without memory to arm the wake, other threads must not wait longer than that either. */
     if ((!loop->wake_armed || !task_list_empty(&loop->retries)) && timeout_ns > retry_ns)
         timeout_ns = retry_ns;
@@ -224,10 +249,14 @@ static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
         loop->happened = true;
         timeout_ns = 0;
     }
-    if (timeout_ns > 0 && !work_at_hand(loop))
+    if (timeout_ns > 0 && !work_at_hand(loop) && !(special && shared_at_hand(loop)))
         wait.count = gathers(loop) ? loop->policy.min_wait_batch : 1;
     if (wait.count > 0)
         about_to_wait(loop);
+    if (special && ring_has(&loop->ring, IORING_SETUP_IOPOLL) && wait.count > 0) {
+        mode_wait_polled(loop, timeout_ns);
+        wait.count = 0;
+    }
     if (wait.count > 0 || kernel_wanted(loop))
         (void)submit_and_wait(loop, &wait);
     __atomic_store_n(&loop->sleeping, 0, __ATOMIC_RELEASE); /* who sees it late wakes in vain, no more */
@@ -237,6 +266,20 @@ static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
         observe_wait_end(loop, loop->now_ns);
     if (wait.count > 0 && ring_ready(&loop->ring) == 0 && loop->now_ns - before_ns < timeout_ns)
         loop->stats.waits_early++;
+}
+
+static __attribute__((noinline, cold)) void wait_specially(struct loop *loop, uint64_t timeout_ns)
+{
+    wait_in_ring(loop, timeout_ns, true);
+}
+
+/* Submits, and waits for at most timeout_ns for something to happen. */
+static void wait_for_work(struct loop *loop, uint64_t timeout_ns)
+{
+    if (unlikely(loop->mode.special))
+        wait_specially(loop, timeout_ns);
+    else
+        wait_in_ring(loop, timeout_ns, false);
 }
 
 /* Until the next timer, at most limit_ns. */
@@ -252,10 +295,16 @@ static uint64_t timeout_until_timer(struct loop *loop, uint64_t limit_ns)
     return next_ns - loop->now_ns < limit_ns ? next_ns - loop->now_ns : limit_ns;
 }
 
-bool loop_alive(const struct loop *loop)
+/* But for what other threads may have asked for just now. */
+static inline bool alive(const struct loop *loop)
 {
     return loop_ops_in_flight(loop) > loop->background || loop->timers_ref > 0 || loop->objects_ref > 0 ||
            post_waiting(loop);
+}
+
+bool loop_alive(const struct loop *loop)
+{
+    return alive(loop) || shared_waiting(loop);
 }
 
 /* once: it is enough that something happens. */
@@ -264,8 +313,9 @@ static void turn(struct loop *loop, uint64_t limit_ns, bool once)
     bool had_tasks = !task_list_empty(&loop->tasks);
 
     loop->stats.turns++;
+    shared_adopt(loop);
     tasks_run(loop);
-    if ((once && had_tasks) || !loop_alive(loop)) { /* what the loop would have waited for has just ended */
+    if ((once && had_tasks) || !alive(loop)) { /* what the loop would have waited for has just ended */
         loop->happened = true;
         limit_ns = 0;
     }
@@ -285,7 +335,7 @@ static bool should_stop(struct loop *loop)
 static void leave_nothing_behind(struct loop *loop)
 {
     tasks_run(loop);
-    if (ring_pending(&loop->ring) > 0 || loop->backlog.count > 0)
+    if (ring_unsent(&loop->ring) > 0 || loop->backlog.count > 0)
         (void)submit_now(loop, SUBMIT_WAIT);
 }
 
@@ -329,6 +379,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     if (r < 0)
         return r;
     loop->running = true;
+    shared_adopt(loop);
     tasks_run(loop);
     wait_for_work(loop, timeout_ns);
     count = dispatch_completions(loop);
@@ -342,7 +393,8 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
 
 static bool drained(const struct loop *loop)
 {
-    return loop_ops_in_flight(loop) == 0 && task_list_empty(&loop->tasks) && object_list_empty(&loop->objects);
+    return loop_ops_in_flight(loop) == 0 && task_list_empty(&loop->tasks) && object_list_empty(&loop->objects) &&
+           !shared_waiting(loop);
 }
 
 /* Ends everything and calls all last callbacks. Operations in direct mode have no context, hard links go on after a
@@ -357,12 +409,14 @@ static void drain(struct loop *loop)
     post_run(loop); /* posts are never lost */
     post_close(loop);
     post_run(loop);
+    shared_close(loop);
     loop->destroying = true;
     submit_room_update(loop);
     timers_stop_all(loop); /* those that the posts have started */
     objects_close_all(loop);
     cancel_all_contexts(loop);
     while (!drained(loop)) {
+        shared_adopt(loop);
         tasks_run(loop);
         __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
         wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
@@ -386,7 +440,7 @@ int loop_destroy(struct loop *loop)
         return 0;
     if (loop->running)
         return -EBUSY;
-    owner = loop->owner == NULL || loop->owner == loop_this_thread();
+    owner = loop_owner(loop) == NULL || loop_owner(loop) == loop_this_thread();
     if (!owner && (!drained(loop) || post_waiting(loop)))
         check_misuse(__func__, "operations are in flight, and only the thread that owns the loop can end them");
     timers_stop_all(loop);
@@ -404,6 +458,7 @@ int loop_destroy(struct loop *loop)
     observe_destroy(loop);
     post_queue_destroy(loop);
     context_pool_destroy(loop);
+    mode_destroy(loop);
     blocks_destroy(loop);
     memory_free(loop, loop->backlog.sqes);
     memory_free(loop, loop->chain.sqes);
@@ -427,7 +482,7 @@ const struct loop_features *loop_features_get(const struct loop *loop)
     return &loop->features;
 }
 
-void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
+void stats_fill(const struct loop *loop, struct loop_stats *ret_stats)
 {
     *ret_stats = loop->stats;
     for (unsigned i = 0; i < OPCODES_MAX; i++)
@@ -441,4 +496,15 @@ void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
     ret_stats->context_bytes = loop->pool.bytes;
     work_stats(loop, ret_stats);
     observe_stats_add(loop, ret_stats);
+}
+
+void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
+{
+    if (shared_elsewhere(loop)) {
+        shared_stats(loop->shared, ret_stats);
+        return;
+    }
+    stats_fill(loop, ret_stats);
+    if (loop->shared != NULL)
+        ret_stats->context_bytes += shared_bytes(loop->shared);
 }

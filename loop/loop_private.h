@@ -50,6 +50,17 @@ struct post_queue {
     bool            closed;
 };
 
+/* What the modes of loop_options need besides the ring. */
+struct mode_state {
+    uint64_t         allowed[4]; /* with restrictions: bit n: opcode n */
+    uint64_t         spin_ns;
+    struct loop_task grow; /* the CQ was full */
+    bool             restricted;
+    bool             special;       /* the loop waits in a way of its own: IOPOLL, shared, spinning */
+    bool             to_be_enabled; /* something is still to be asked for on the owner's thread */
+};
+
+struct shared;
 struct buffer_group;
 struct barrier;
 struct fixed_files;
@@ -89,7 +100,8 @@ struct loop {
     uint32_t                  chain_flags, chain_max, chain_ops;
     int                       chain_error;
     bool                      chain_open;
-    uint64_t                  pending_since; /* ns; with a deadline: when SQEs were first seen pending; 0: not */
+    bool                      room_is_special; /* SQPOLL; SQEs of 128 bytes, restrictions: sqe_room stays 0 */
+    uint64_t                  pending_since;   /* ns; with a deadline: when SQEs were first seen pending; 0: not */
 
     /* Running. */
     uint64_t               now_ns;
@@ -137,6 +149,9 @@ struct loop {
     int               stopping; /* atomic */
     int               woken;    /* atomic: loop_wake() was called since the last turn */
     uint64_t          wakes;    /* atomic */
+    struct shared    *shared;   /* with LOOP_MODE_SHARED */
+
+    struct mode_state mode;
 
     struct loop_options   options;
     struct loop_allocator allocator;
@@ -156,10 +171,29 @@ static inline const void *loop_this_thread(void)
     return __builtin_thread_pointer();
 }
 
+/* Another thread may look while the first run sets it. */
+static inline const void *loop_owner(const struct loop *loop)
+{
+    return __atomic_load_n(&loop->owner, __ATOMIC_RELAXED);
+}
+
 static inline void loop_check_owner(const struct loop *loop, const char *call)
 {
-    if (unlikely(loop == NULL || loop->owner != loop_this_thread()))
+    if (unlikely(loop == NULL || loop_owner(loop) != loop_this_thread()))
         loop_check_owner_slowly(loop, call);
+}
+
+/* The same for what any thread may do with a shared loop. */
+static inline void op_check_thread(const struct loop *loop, const char *call)
+{
+    if (unlikely(loop == NULL || (loop_owner(loop) != loop_this_thread() && loop->shared == NULL)))
+        loop_check_owner_slowly(loop, call);
+}
+
+/* Whether this is a shared loop, and not its thread. */
+static inline bool shared_elsewhere(const struct loop *loop)
+{
+    return unlikely(loop_owner(loop) != loop_this_thread() && loop->shared != NULL);
 }
 
 /* What delays count from: the cached time inside callbacks, the real one outside of them. */
@@ -205,6 +239,7 @@ void                 submit_room_gone(struct loop *loop);
 int                  submit_now(struct loop *loop, enum submit_reason reason);
 int                  submit_and_wait(struct loop *loop, struct ring_wait *wait);
 void                 submit_room_update(struct loop *loop);
+void                 submit_batch_update(struct loop *loop); /* and that */
 void                 submit_deadline_check(struct loop *loop);
 /* Copies SQEs that must not be parted. 0, or -ENOMEM. */
 int                  submit_block(struct loop *loop, const struct io_uring_sqe *sqes, uint32_t count);
@@ -224,6 +259,15 @@ static inline struct io_uring_sqe *submit_sqe(struct loop *loop, bool unchained)
     if (likely(--loop->sqe_room >= 0))
         return loop->ring.sqe_next++;
     return submit_sqe_slowly(loop, unchained);
+}
+
+/* The same for an SQE of 128 bytes, whose second half is zeroed: on a ring of such, or with SQE_MIXED, then unchained.
+ */
+struct io_uring_sqe *submit_wide_sqe(struct loop *loop, bool unchained);
+
+static inline struct io_uring_sqe *sqe_queue_at(const struct loop *loop, const struct sqe_queue *queue, uint32_t i)
+{
+    return &queue->sqes[(size_t)(queue->head + i) << loop->ring.sqe_shift];
 }
 
 /* After the SQE has been filled. */
@@ -272,6 +316,7 @@ void zcrx_queues_destroy(struct loop *loop); /* when the ring is closed */
 void cancel_context(struct loop *loop, struct context *context);
 /* Only in the kernel: CONTEXT_PAUSING says what for. */
 void cancel_to_pause(struct loop *loop, struct context *context);
+int  cancel_id(struct loop *loop, loop_id id); /* as loop_cancel() on the owner's thread */
 void cancel_retry_due(struct loop *loop);
 void cancel_all_contexts(struct loop *loop);
 void cancel_any(struct loop *loop);
@@ -360,6 +405,61 @@ int  wake_init(struct loop *loop);
 void wake_arm(struct loop *loop);
 void wake_completed(struct loop *loop, const struct completion *completion);
 void wake_if_asleep(struct loop *loop);
+
+/* mode.c */
+int                 mode_check(const struct loop_options *options);
+struct ring_options mode_ring_options(const struct loop_options *options);
+int                 mode_init(struct loop *loop);   /* before the first run */
+int                 mode_enable(struct loop *loop); /* what has to be asked for on the owner's thread */
+void                mode_destroy(struct loop *loop);
+void                mode_features(struct loop *loop);
+void                mode_overflown(struct loop *loop);
+/* IOPOLL: the ring must not be waited on: waits for what other threads may want, if nothing is in flight. */
+void                mode_wait_polled(struct loop *loop, uint64_t timeout_ns);
+/* What stands behind the CQE, to be lent to a callback; NULL if it has 16 bytes. */
+void               *mode_extra(struct loop *loop, const struct completion *completion);
+int                 restriction_init(struct loop *loop, const struct loop_restrictions *restrictions);
+
+static inline bool restriction_allows(const struct loop *loop, unsigned opcode)
+{
+    return !loop->mode.restricted || (opcode < 256 && (loop->mode.allowed[opcode / 64] >> opcode % 64 & 1) != 0);
+}
+
+/* shared.c: what other threads ask a shared loop for; op_start.c does the rest. */
+int             shared_init(struct loop *loop);
+void            shared_destroy(struct loop *loop);
+void            shared_close(struct loop *loop); /* later starts get -ECANCELED */
+bool            shared_queue_filled(const struct shared *shared);
+bool            shared_queue_at_hand(const struct loop *loop); /* and can be gone through now */
+int             shared_take(struct loop *loop, struct context_extended **ret_extended);
+void            shared_give_back(struct loop *loop, struct context_extended *extended);
+int             shared_send(struct loop *loop, struct context_extended *extended);
+int             shared_cancel(struct loop *loop, loop_id id);
+void            shared_queue_adopt(struct loop *loop);
+void            shared_free(struct loop *loop, struct context *context);
+uint64_t        shared_bytes(struct shared *shared);
+void            shared_stats(struct shared *shared, struct loop_stats *ret_stats);
+struct context *shared_context(struct shared *shared, uint32_t slot); /* NULL if there is none */
+void            stats_fill(const struct loop *loop, struct loop_stats *ret_stats);
+
+static inline bool shared_waiting(const struct loop *loop)
+{
+    return unlikely(loop->shared != NULL) && shared_queue_filled(loop->shared);
+}
+
+static inline bool shared_at_hand(const struct loop *loop)
+{
+    return unlikely(loop->shared != NULL) && shared_queue_at_hand(loop);
+}
+
+static inline void shared_adopt(struct loop *loop)
+{
+    if (unlikely(loop->shared != NULL))
+        shared_queue_adopt(loop);
+}
+
+/* op_start.c: takes over what another thread has started. false: no memory just now. */
+bool op_adopt(struct loop *loop, struct context_extended *extended);
 
 /* object.c: what loop_destroy() closes, and what keeps the loop alive */
 void object_open(struct loop *loop, struct loop_object *object, const struct loop_object_class *object_class, bool ref);

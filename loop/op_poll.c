@@ -106,7 +106,7 @@ loop_id loop_timeout_update(struct loop *loop, loop_id id, uint64_t timeout_ns, 
 static bool chain_takes_timeout(const struct loop *loop)
 {
     return loop->chain_open && loop->chain.count > 0 &&
-           loop->chain.sqes[loop->chain.head + loop->chain.count - 1].opcode != IORING_OP_LINK_TIMEOUT;
+           sqe_queue_at(loop, &loop->chain, loop->chain.count - 1)->opcode != IORING_OP_LINK_TIMEOUT;
 }
 
 static bool only_data(const struct loop_terms *terms)
@@ -159,7 +159,7 @@ loop_id loop_async_cancel(struct loop *loop, const struct loop_match *match, loo
     struct io_uring_sqe sqe = {.opcode = IORING_OP_ASYNC_CANCEL, .fd = -1};
     int                 r;
 
-    loop_check_owner(loop, __func__);
+    op_check_thread(loop, __func__);
     r = check_match(loop, match);
     if (r < 0)
         return op_refuse(loop, __func__, terms, r);

@@ -10,19 +10,30 @@ static bool takes_our_buffers(const struct io_uring_sqe *sqe)
     return (sqe->flags & IOSQE_BUFFER_SELECT) != 0 && sqe->buf_group < LOOP_GROUPS_OWN;
 }
 
+/* Without a CQE it would never end. */
+bool op_raw_is_fine(const struct io_uring_sqe *sqe)
+{
+    return (sqe->flags & (never | IOSQE_CQE_SKIP_SUCCESS)) == 0 && !takes_our_buffers(sqe);
+}
+
+/* The kernel would take what comes next for its second half. */
+static bool is_half(const struct loop *loop, const struct io_uring_sqe *sqe)
+{
+    return op_is_made_wide(sqe->opcode) && ring_has(&loop->ring, IORING_SETUP_SQE_MIXED);
+}
+
 loop_id loop_raw(struct loop *loop, const struct io_uring_sqe *sqe, loop_cb *cb, void *arg,
                  const struct loop_terms *terms)
 {
     struct op_request request = {.kind = CONTEXT_RAW, .cb = cb, .arg = arg, .terms = terms};
 
-    loop_check_owner(loop, __func__);
+    op_check_thread(loop, __func__);
     if (sqe == NULL)
         return op_refuse(loop, __func__, terms, -EINVAL);
     if (!ring_knows(&loop->ring, sqe->opcode))
         return op_refuse(loop, __func__, terms, -EOPNOTSUPP);
     request.sqe = *sqe;
-    /* Without a CQE it would never end. */
-    if ((sqe->flags & (never | IOSQE_CQE_SKIP_SUCCESS)) != 0 || takes_our_buffers(sqe))
+    if (!op_raw_is_fine(sqe) || is_half(loop, sqe))
         return op_refuse(loop, __func__, terms, -EINVAL);
     return op_start_request(loop, __func__, &request);
 }
@@ -40,8 +51,10 @@ int loop_foreign_submit(struct loop *loop, const struct io_uring_sqe *sqe)
 
     loop_check_owner(loop, __func__);
     if (sqe == NULL || user_data_mode(sqe->user_data) != UD_FOREIGN || (sqe->flags & never) != 0 ||
-        takes_our_buffers(sqe))
+        takes_our_buffers(sqe) || is_half(loop, sqe))
         return -EINVAL;
+    if (!restriction_allows(loop, sqe->opcode))
+        return -EACCES;
     if (loop->destroying)
         return -ECANCELED;
     place = submit_sqe(loop, true);

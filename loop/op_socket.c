@@ -202,7 +202,7 @@ loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int fl
         .source = msg,
     };
 
-    loop_check_owner(loop, __func__);
+    op_check_thread(loop, __func__);
     if (fd < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
     if (op_check_message(msg) < 0)

@@ -23,7 +23,7 @@ static bool needs_arm(const struct op_request *request)
 
 static bool is_chained(const struct loop *loop, const struct op_request *request)
 {
-    return loop->chain_open && (request->terms->flags & LOOP_UNCHAINED) == 0;
+    return (request->terms->flags & LOOP_UNCHAINED) == 0 && loop->chain_open;
 }
 
 static bool is_linked(const struct loop *loop, const struct op_request *request)
@@ -59,13 +59,13 @@ static int apply_lend(struct op_request *request)
     return 0;
 }
 
-static int check_terms(struct loop *loop, struct op_request *request)
+static inline __attribute__((always_inline)) int check_terms(struct loop *loop, struct op_request *request)
 {
     const struct loop_terms *terms = request->terms;
 
     if ((terms->flags & ~(uint32_t)TERMS_FLAGS_ALL) != 0 || terms->data_size > LOOP_EXTRA_BYTES_MAX ||
         (terms->data_size > 0 && terms->data == NULL) ||
-        (terms->release != 0 && !buffer_is_free_to_give(loop, terms->release)))
+        (terms->release != 0 && (shared_elsewhere(loop) || !buffer_is_free_to_give(loop, terms->release))))
         return -EINVAL;
     if ((terms->flags & LOOP_POLL_FIRST) != 0 && apply_poll_first(&request->sqe) < 0)
         return -EINVAL;
@@ -153,13 +153,28 @@ static void fill_arm(struct context *context, const struct io_uring_sqe *sqe)
     arm->in_extended = context_is_extended(context);
 }
 
+/* What its completions will need to know. */
+static void fill_context(struct context *context, const struct op_request *request, bool linked)
+{
+    context->state = CONTEXT_ACTIVE;
+    context->kind = request->kind & 15;
+    context->flags = request->flags | (linked ? CONTEXT_LINKED : 0);
+    context->opcode = request->sqe.opcode;
+    context->fd = op_fd_of(request->sqe.fd, request->sqe.flags);
+    context->cb = request->cb;
+    context->arg = request->arg;
+    if ((request->terms->flags & LOOP_BACKGROUND) != 0)
+        context->flags |= CONTEXT_BACKGROUND;
+    if (needs_arm(request))
+        fill_arm(context, &request->sqe);
+}
+
 /* Finds a context of the kind that the operation needs and fills it in. */
 static int make_context(struct loop *loop, struct op_request *request, struct context **ret_context)
 {
-    const struct loop_terms *terms = request->terms;
-    bool                     linked = is_linked(loop, request);
-    struct context          *context;
-    int                      r;
+    bool            linked = is_linked(loop, request);
+    struct context *context;
+    int             r;
 
     if (needs_extended(request) || linked) {
         struct context_extended *extended = context_new_extended(loop);
@@ -180,17 +195,7 @@ static int make_context(struct loop *loop, struct op_request *request, struct co
             return -ENOMEM;
         request->sqe.user_data = context->id;
     }
-    context->state = CONTEXT_ACTIVE;
-    context->kind = request->kind & 15;
-    context->flags = request->flags | (linked ? CONTEXT_LINKED : 0);
-    context->opcode = request->sqe.opcode;
-    context->fd = op_fd_of(request->sqe.fd, request->sqe.flags);
-    context->cb = request->cb;
-    context->arg = request->arg;
-    if ((terms->flags & LOOP_BACKGROUND) != 0)
-        context->flags |= CONTEXT_BACKGROUND;
-    if (needs_arm(request))
-        fill_arm(context, &request->sqe);
+    fill_context(context, request, linked);
     *ret_context = context;
     return 0;
 }
@@ -222,6 +227,8 @@ static void place_chained(struct loop *loop, struct op_request *request, struct 
     context->flags |= CONTEXT_CHAINED;
     context->chain_next = 0;
     *sqe = request->sqe;
+    if (request->wide)
+        memcpy(sqe + 1, context_extended(context)->storage, sizeof(*sqe));
     sqe->flags |= link_flag(loop);
     if ((context->flags & CONTEXT_LINKED) != 0) {
         sqe = sqe_queue_next(loop, &loop->chain);
@@ -240,7 +247,31 @@ static void start_deadline(struct loop *loop, struct context *context, uint64_t 
     wheel_start(&loop->wheel, &context->deadline, WHEEL_OP);
 }
 
-static int place(struct loop *loop, struct op_request *request, struct context *context)
+/* With its linked timeout behind it, both of the size that SQEs of this ring have. */
+static int place_pair(struct loop *loop, struct op_request *request, struct context *context)
+{
+    struct io_uring_sqe pair[4] = {request->sqe};
+
+    pair[0].flags |= IOSQE_IO_LINK;
+    if (request->wide)
+        memcpy(&pair[1], context_extended(context)->storage, sizeof(pair[1]));
+    pair[1 << loop->ring.sqe_shift] = linked_timeout(context_extended(context), request->terms->timeout_ns);
+    return submit_block(loop, pair, 2);
+}
+
+static int hold(struct loop *loop, const struct op_request *request, struct context *context)
+{
+    int r;
+
+    start_deadline(loop, context, request->terms->timeout_ns);
+    r = barrier_hold(loop, context_extended(context));
+    if (r < 0 && (context->flags & CONTEXT_DEADLINE) != 0)
+        wheel_cancel(&loop->wheel, &context->deadline);
+    return r;
+}
+
+static inline __attribute__((always_inline)) int place(struct loop *loop, struct op_request *request,
+                                                       struct context *context)
 {
     struct io_uring_sqe *sqe;
 
@@ -271,12 +302,27 @@ static int place(struct loop *loop, struct op_request *request, struct context *
         return r;
     }
     sqe = submit_sqe(loop, true);
+    if ((context->flags & CONTEXT_LINKED) != 0)
+        return place_pair(loop, request, context);
+    if ((request->terms->flags & LOOP_BARRIER) != 0)
+        return hold(loop, request, context);
+    sqe = request->wide ? submit_wide_sqe(loop, true) : submit_sqe(loop, true);
     if (sqe == NULL)
         return -ENOMEM;
     *sqe = request->sqe;
+    if (request->wide)
+        memcpy(sqe + 1, context_extended(context)->storage, sizeof(*sqe));
     start_deadline(loop, context, request->terms->timeout_ns);
     submit_sqe_done(loop);
     return 0;
+}
+
+/* Whether this ring will take it at all. */
+static int check_opcode(const struct loop *loop, const struct op_request *request)
+{
+    if (!ring_knows(&loop->ring, request->sqe.opcode))
+        return -EOPNOTSUPP;
+    return restriction_allows(loop, request->sqe.opcode) ? 0 : -EACCES;
 }
 
 static loop_id start(struct loop *loop, struct op_request *request)
@@ -286,8 +332,9 @@ static loop_id start(struct loop *loop, struct op_request *request)
 
     if (loop->destroying)
         return -ECANCELED;
-    if (!ring_knows(&loop->ring, request->sqe.opcode))
-        return -EOPNOTSUPP;
+    r = check_opcode(loop, request);
+    if (r < 0)
+        return r;
     if (request->terms == NULL)
         request->terms = &terms_default;
     if (loop->ops_in_flight == (int32_t)loop->options.ops_max) {
@@ -319,11 +366,127 @@ static loop_id start(struct loop *loop, struct op_request *request)
     return (loop_id)context->id;
 }
 
+/* ---- shared loops: other threads fill in everything but what only the owner may touch */
+
+static int check_direct_elsewhere(const struct loop *loop, const struct op_request *request)
+{
+    bool registered = (uint32_t)(uintptr_t)request->cb - 4 < __atomic_load_n(&loop->handlers_end, __ATOMIC_ACQUIRE);
+
+    if (!registered || (uintptr_t)request->arg > LOOP_VALUE_MAX || request->terms != &terms_default ||
+        request->prepare != NULL || (request->flags & CONTEXT_FIXED_RESULT) != 0 ||
+        (request->sqe.flags & IOSQE_BUFFER_SELECT) != 0)
+        return -EINVAL;
+    return 0;
+}
+
+/* The context goes through the queue; in direct mode only to carry the SQE. */
+static loop_id send_to_owner(struct loop *loop, const struct op_request *request, struct context_extended *extended,
+                             bool direct)
+{
+    uint64_t user_data = direct ? user_data_direct(request->sqe.opcode, op_handler_number(request->cb),
+                                                   (uint64_t)(uintptr_t)request->arg)
+                                : extended->base.id;
+    int      r;
+
+    extended->sqe = request->sqe;
+    extended->sqe.user_data = user_data;
+    extended->base.cb = request->cb;
+    extended->base.arg = request->arg;
+    extended->base.start = (struct context_start){
+        .timeout_ns = request->terms->timeout_ns,
+        .terms_flags = request->terms->flags,
+        .flags = request->flags,
+        .group = request->terms->group,
+        .kind = (uint8_t)request->kind,
+        .wide = request->wide,
+        .direct = direct,
+    };
+    r = shared_send(loop, extended);
+    return r < 0 ? r : (loop_id)user_data;
+}
+
+static __attribute__((noinline, cold)) loop_id start_elsewhere(struct loop *loop, struct op_request *request)
+{
+    struct loop_terms        terms = request->terms == NULL ? terms_default : *request->terms;
+    bool                     direct = request->cb != NULL && !op_cb_is_plain(request->cb);
+    struct context_extended *extended = NULL;
+    loop_id                  id;
+    int                      r = check_opcode(loop, request);
+
+    if (request->terms == NULL)
+        request->terms = &terms_default;
+    if (r == 0 && direct)
+        r = check_direct_elsewhere(loop, request);
+    if (r < 0)
+        return r;
+    terms.flags |= LOOP_UNCHAINED; /* a chain that is open belongs to the owner */
+    request->terms = &terms;
+    r = check_terms(loop, request);
+    if (r == 0)
+        r = shared_take(loop, &extended);
+    if (r < 0)
+        return r;
+    r = fill_extended(loop, extended, request);
+    id = r < 0 ? r : send_to_owner(loop, request, extended, direct);
+    if (id < 0)
+        shared_give_back(loop, extended);
+    return id;
+}
+
+/* There is no context to tell an error by: without memory it is tried again later. */
+static bool adopt_direct(struct loop *loop, struct context_extended *extended)
+{
+    struct io_uring_sqe *sqe = submit_sqe(loop, true);
+
+    if (sqe == NULL)
+        return false;
+    *sqe = extended->sqe;
+    submit_count_in(loop);
+    loop->ops_by_opcode[extended->sqe.opcode]++;
+    submit_sqe_done(loop);
+    context_free(loop, &extended->base); /* has only carried it */
+    return true;
+}
+
+__attribute__((cold)) bool op_adopt(struct loop *loop, struct context_extended *extended)
+{
+    struct context            *context = &extended->base;
+    const struct context_start start = context->start;
+    const struct loop_terms terms = {.timeout_ns = start.timeout_ns, .flags = start.terms_flags, .group = start.group};
+    struct op_request       request = {
+              .sqe = extended->sqe,
+              .kind = (enum context_kind)start.kind,
+              .cb = context->cb,
+              .arg = context->arg,
+              .terms = &terms,
+              .flags = start.flags,
+              .wide = start.wide,
+    };
+    int r = loop->destroying ? -ECANCELED : 0;
+
+    if (start.direct)
+        return adopt_direct(loop, extended);
+    if (r == 0 && request.kind != CONTEXT_RAW && (request.sqe.flags & IOSQE_BUFFER_SELECT) != 0)
+        r = buffer_group_use(loop, request.sqe.buf_group);
+    fill_context(context, &request, is_linked(loop, &request));
+    submit_count_in(loop);
+    loop->ops_by_opcode[context->opcode]++;
+    if ((context->flags & CONTEXT_BACKGROUND) != 0)
+        loop->background++;
+    if (r == 0)
+        r = place(loop, &request, context);
+    if (r < 0)
+        dispatch_settle(loop, context, r, 0); /* its caller has an id, and so is told this way */
+    return true;
+}
+
 loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *terms, int error)
 {
     bool chained = terms == NULL || (terms->flags & LOOP_UNCHAINED) == 0;
 
-    loop_check_owner(loop, call);
+    op_check_thread(loop, call);
+    if (shared_elsewhere(loop))
+        return error;
     if (loop->chain_open && chained && loop->chain_error == 0)
         loop->chain_error = error;
     return error;
@@ -334,7 +497,9 @@ loop_id op_start_request(struct loop *loop, const char *call, struct op_request 
     const struct loop_terms *terms = request->terms;
     loop_id                  id;
 
-    loop_check_owner(loop, call);
+    op_check_thread(loop, call);
+    if (shared_elsewhere(loop))
+        return start_elsewhere(loop, request);
     id = start(loop, request);
     return id < 0 ? op_refuse(loop, call, terms, (int)id) : id;
 }
@@ -350,7 +515,7 @@ static bool only_deadline(const struct loop_terms *terms)
 static bool may_start_with_deadline(const struct loop *loop, const struct op_sqe *model, loop_cb *cb,
                                     const struct loop_terms *terms)
 {
-    return loop->owner == loop_this_thread() && only_deadline(terms) && op_cb_is_plain(cb) && loop->sqe_room > 0 &&
+    return loop_owner(loop) == loop_this_thread() && only_deadline(terms) && op_cb_is_plain(cb) && loop->sqe_room > 0 &&
            loop->pool.plain.free != NULL && (model->flags & IOSQE_BUFFER_SELECT) == 0;
 }
 
@@ -412,7 +577,7 @@ int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t gr
         return -EINVAL;
     if (loop->handlers_end == 4 * LOOP_HANDLERS_MAX)
         return -ENFILE;
-    loop->handlers_end += 4;
-    loop->handlers[loop->handlers_end / 4] = (struct handler){.cb = cb, .arg = arg, .group = group};
+    loop->handlers[loop->handlers_end / 4 + 1] = (struct handler){.cb = cb, .arg = arg, .group = group};
+    __atomic_store_n(&loop->handlers_end, loop->handlers_end + 4, __ATOMIC_RELEASE);
     return (int)loop->handlers_end / 4;
 }

@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <limits.h>
 
-/* Copies memory that the kernel reads at submission into the extended context and points the SQE to it. */
+/* Copies memory that the kernel reads at submission into the extended context and points the SQE to it. For a shared
+ * loop on any thread: it may use the allocator, and nothing else of the loop. */
 typedef int op_prepare(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
                        const void *source);
 
@@ -35,6 +36,7 @@ struct op_request {
     op_prepare              *prepare; /* NULL: nothing to copy */
     const void              *source;
     uint16_t                 flags; /* more of enum context_flags; CONTEXT_FIXED_RESULT makes it extended */
+    bool                     wide;  /* an SQE of 128 bytes: prepare puts its second half into the context's storage */
 };
 
 /* The long way: terms, direct mode, chains, extended contexts, a full SQ or pool. */
@@ -50,6 +52,15 @@ op_prepare op_prepare_message;
 
 /* An argument was refused: an open chain must know. */
 loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *terms, int error);
+
+/* op_raw.c: whether a user's SQE has no flags that would break something. */
+bool op_raw_is_fine(const struct io_uring_sqe *sqe);
+
+/* Whether the opcode always stands in 128 bytes. */
+static inline bool op_is_made_wide(unsigned opcode)
+{
+    return opcode == IORING_OP_NOP128 || opcode == IORING_OP_URING_CMD128;
+}
 
 static inline bool op_cb_is_plain(loop_cb *cb)
 {
@@ -99,7 +110,7 @@ static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop,
     struct context *context;
     uint64_t        user_data;
 
-    if (unlikely(loop->owner != loop_this_thread() || terms != NULL))
+    if (unlikely(loop_owner(loop) != loop_this_thread() || terms != NULL))
         goto rare;
     if (op_cb_is_plain(cb)) {
         context = loop->pool.plain.free;

@@ -24,3 +24,12 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
 {
     return io_uring_register((unsigned)fd, opcode, arg, arg_count);
 }
+
+int seam_ring_resize(struct io_uring *ring, struct io_uring_params *params)
+{
+    int r = io_uring_resize_rings(ring, params);
+
+    if (r == 0)
+        (void)io_uring_ring_dontfork(ring);
+    return r;
+}

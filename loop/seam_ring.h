@@ -19,4 +19,7 @@ int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned 
 /* io_uring_register(2). */
 int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count);
 
+/* Gives it queues of other sizes and maps those. */
+int seam_ring_resize(struct io_uring *ring, struct io_uring_params *params);
+
 #endif

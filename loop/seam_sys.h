@@ -31,6 +31,9 @@ int sys_close(int fd);
 int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
 int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
 
+/* Waits until fd can be read, at most timeout_ns (UINT64_MAX: without limit), and takes what the eventfd has counted.
+ * 1, 0 when the time is over, -EINTR. */
+int         sys_eventfd_wait(int fd, uint64_t timeout_ns);
 /* Threads: all signals are blocked but those of a thread's own faults, which would kill the process unseen. */
 int         sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
 int         sys_thread_join(pthread_t thread);

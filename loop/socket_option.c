@@ -51,7 +51,7 @@ loop_id loop_socket_of_kind(struct loop *loop, enum loop_socket_kind kind, int p
 {
     struct kind parts;
 
-    loop_check_owner(loop, __func__);
+    op_check_thread(loop, __func__);
     if (loop_socket_kind_parts(kind, protocol, &parts.domain, &parts.type, &parts.protocol) < 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
     return loop_socket(loop, parts.domain, parts.type, parts.protocol, cb, arg, terms);
@@ -62,7 +62,7 @@ loop_id loop_socket_of_kind_direct(struct loop *loop, enum loop_socket_kind kind
 {
     struct kind parts;
 
-    loop_check_owner(loop, __func__);
+    op_check_thread(loop, __func__);
     if (loop_socket_kind_parts(kind, protocol, &parts.domain, &parts.type, &parts.protocol) < 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
     return loop_socket_direct(loop, parts.domain, parts.type, parts.protocol, slot, cb, arg, terms);

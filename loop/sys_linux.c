@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -114,6 +115,21 @@ int sys_eventfd_signal(int fd)
 
     errno = saved;
     return r == -EAGAIN ? 0 : r;
+}
+
+int sys_eventfd_wait(int fd, uint64_t timeout_ns)
+{
+    struct pollfd   pollfd = {.fd = fd, .events = POLLIN};
+    struct timespec timeout = {
+        .tv_sec = (time_t)(timeout_ns / 1000000000u),
+        .tv_nsec = (long)(timeout_ns % 1000000000u),
+    };
+    uint64_t count;
+    int      r = result(ppoll(&pollfd, 1, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL));
+
+    if (r > 0 && read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+        return -errno;
+    return r;
 }
 
 int sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)

@@ -12,6 +12,21 @@
 #define IORING_CQE_F_32 (1U << 15)
 #endif
 
+#ifndef IORING_CQE_F_SKIP
+#define IORING_CQE_F_SKIP (1U << 5)
+#endif
+
+/* Of the same release as SQEs of both sizes. */
+#ifndef IORING_SETUP_SQE_MIXED
+#define IORING_SETUP_SQE_MIXED (1U << 19)
+enum { IORING_OP_NOP128 = 63, IORING_OP_URING_CMD128 = 64 };
+#endif
+
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#define IORING_FEAT_NO_IOWAIT  (1U << 17)
+#endif
+
 /* Zero-copy receive: headers of liburing 2.10. */
 #ifndef IORING_ZCRX_AREA_SHIFT
 #define IORING_ZCRX_AREA_SHIFT 48

@@ -56,6 +56,43 @@ enum loop_ring_size {
     LOOP_RING_GIANT = 32768, /* the most */
 };
 
+/* How the loop's ring works, for those who need it: see docs/modes.md. What the kernel lacks is refused by
+ * loop_create() with -EOPNOTSUPP, what makes no sense together with -EINVAL. */
+enum loop_mode_flags {
+    LOOP_MODE_SHARED = 1u << 0,     /* other threads may start and cancel operations; callbacks stay on the loop's */
+    LOOP_MODE_SQPOLL = 1u << 1,     /* a thread of the kernel's submits, and burns a CPU as long as there is traffic */
+    LOOP_MODE_SQPOLL_CPU = 1u << 2, /* with SQPOLL: that thread keeps to loop_modes.sqpoll_cpu */
+    LOOP_MODE_IOPOLL = 1u << 3,     /* for O_DIRECT storage only: the loop polls the device, and nothing else works */
+    LOOP_MODE_HYBRID_IOPOLL = 1u << 4, /* with IOPOLL: the kernel sleeps for a while before it polls; 6.13 */
+    LOOP_MODE_SQE128 = 1u << 5,        /* SQEs of 128 bytes: 80 bytes of command for loop_uring_cmd() */
+    LOOP_MODE_SQE_MIXED = 1u << 6,     /* SQEs of both sizes: loop_uring_cmd128(); not with SQE128; 6.19 */
+    LOOP_MODE_CQE32 = 1u << 7,         /* completions of 32 bytes: LOOP_CQE32 */
+    LOOP_MODE_CQE_MIXED = 1u << 8,     /* of both sizes, as the operation needs it; not with CQE32; 6.18 */
+    LOOP_MODE_NO_IOWAIT = 1u << 9,     /* waiting is not accounted as waiting for I/O, nor speeds up the CPU; 6.15 */
+    LOOP_MODE_CQ_GROWS = 1u << 10,     /* a CQ that was found overflown is doubled, up to 65536; 6.13, DEFER_TASKRUN */
+};
+
+/* An allow-list of operations: the loop can then start no others, and they can't be allowed again. */
+struct loop_restrictions {
+    const uint8_t *opcodes; /* enum loop_opcode */
+    uint32_t       opcodes_count;
+    uint32_t       reserved;
+};
+
+/* Numbers that belong to modes. All zero: none of it. */
+struct loop_modes {
+    uint32_t sqpoll_idle_ms;    /* with SQPOLL: the thread sleeps after that long without work; 0: 1000 */
+    uint32_t sqpoll_cpu;        /* with SQPOLL_CPU */
+    uint64_t spin_ns;           /* before it sleeps the loop looks for work for that long; 0: not at all */
+    uint32_t napi_busy_poll_us; /* as loop_napi_set() */
+    uint32_t napi_prefer;       /* 0 or 1 */
+    uint32_t iowq_bounded_max;  /* as loop_iowq_workers_set(), from the first run on */
+    uint32_t iowq_unbounded_max;
+    uint64_t iowq_cpus;                           /* bit n: kernel workers may run on CPU n; 0: everywhere */
+    const struct loop_restrictions *restrictions; /* copied; NULL: everything is allowed */
+    uint64_t                        reserved;
+};
+
 /* { 0 }, or NULL, is valid and the default. Reserved members must be 0. */
 struct loop_options {
     uint32_t                  sq_entries; /* 0: 256; rounded up to a power of two, at least 8, at most 32768 */
@@ -66,9 +103,10 @@ struct loop_options {
     struct loop_allocator     allocator;    /* resize NULL: realloc(3) */
     uint32_t                  buffer_size;  /* default buffer group: bytes per buffer; 0: 16384 */
     uint32_t                  buffer_count; /* 0: 256; a power of two up to 32768 */
-    uint32_t                  flags;        /* none yet: must be 0 */
+    uint32_t                  flags;        /* enum loop_mode_flags */
     uint32_t                  reserved;
     struct loop_work_options  work;
+    struct loop_modes         modes;
 };
 
 /* What was obtained from this kernel. Found out by asking for it, never by its version. */
@@ -82,6 +120,9 @@ struct loop_features {
     bool     defer_taskrun;
     bool     registered_ring; /* the ring descriptor is registered; true from the first run on */
     bool     min_wait;        /* loop_submit_policy.min_wait_* has effect */
+    uint32_t modes;           /* enum loop_mode_flags in force */
+    bool     restricted;
+    bool     no_sqarray; /* the SQ has no array of indices (6.6); always asked for */
 };
 
 /* Counters since loop_create, but for those marked as levels. */
@@ -161,7 +202,8 @@ LOOP_API LOOP_MUST_USE int loop_options_for_budget(struct loop_options *ret_opti
                                                    struct loop_budget *ret_layout);
 
 /* Makes a loop with its ring, still without an owner. options is copied. Returns 0, -EINVAL for a bad option,
- * -ENOMEM, or what io_uring_setup(2) answered: loop_obstacle() tells what that means. */
+ * -ENOMEM, -EOPNOTSUPP for a mode that this kernel lacks, or what io_uring_setup(2) answered: loop_obstacle() tells
+ * what that means. */
 LOOP_API LOOP_MUST_USE int loop_create(struct loop **ret_loop, const struct loop_options *options);
 
 /* Runs turns; all callbacks come from inside. The first call makes the calling thread the owner. Returns 1 if
@@ -196,7 +238,7 @@ LOOP_API uint64_t loop_now(const struct loop *loop);
 LOOP_API void loop_update_time(struct loop *loop);
 
 /* Sends everything queued to the kernel now. Returns the number of SQEs it took, or -EBUSY inside a chain, or
- * -EAGAIN before the first run. */
+ * -EAGAIN before the first run. From another thread (LOOP_MODE_SHARED): makes the loop do so, and returns 0. */
 LOOP_API int loop_submit(struct loop *loop);
 
 /* Replaces the submit policy from now on; copies. Returns 0, or -EINVAL. */

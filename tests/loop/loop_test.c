@@ -66,7 +66,7 @@ START_TEST(bad_options)
     static const struct loop_options table[] = {
         {.reserved = 1},       {.sq_entries = 32769},      {.sq_entries = UINT32_MAX},
         {.cq_entries = 65537}, {.cq_entries = UINT32_MAX}, {.sq_entries = 64, .cq_entries = 32},
-        {.buffer_count = 3},   {.buffer_count = 65536},    {.flags = 1},
+        {.buffer_count = 3},   {.buffer_count = 65536},    {.flags = 1u << 31},
     };
 
     for (size_t i = 0; i < TEST_COUNT(table); i++) {

@@ -102,6 +102,7 @@ struct memory {
     struct io_uring_cqe      *cqes;
     int                       fd;
     bool                      enabled;
+    unsigned                  setup_flags, sqe_shift, cqe_shift;
     struct io_uring_buf_ring *groups[GROUPS_MAX];
     unsigned                  group_entries[GROUPS_MAX];
     uint16_t                  group_heads[GROUPS_MAX];
@@ -126,6 +127,7 @@ void script_reset(void)
     script.threads_most = UINT32_MAX;
     script.wall_ahead_ns = UINT64_C(1700000000000000000);
     script.watch_fd = -1;
+    script.restrictions_most = UINT32_MAX;
     current = NULL;
 }
 
@@ -179,6 +181,8 @@ static void describe(struct io_uring *ring, struct memory *memory)
     ring->enter_ring_fd = memory->fd;
 }
 
+_Static_assert(sizeof(struct io_uring_cqe) == 16, "big_cqe is counted apart");
+
 int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_params *params)
 {
     struct memory *memory;
@@ -199,8 +203,11 @@ int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_par
     memory->sq_mask = memory->sq_entries - 1;
     memory->cq_mask = memory->cq_entries - 1;
     memory->array = zeroed(memory->sq_entries, sizeof(memory->array[0]));
-    memory->sqes = zeroed(memory->sq_entries, sizeof(memory->sqes[0]));
-    memory->cqes = zeroed(memory->cq_entries, sizeof(memory->cqes[0]));
+    memory->setup_flags = params->flags | script.setup_flags_added;
+    memory->sqe_shift = (memory->setup_flags & IORING_SETUP_SQE128) != 0;
+    memory->cqe_shift = (memory->setup_flags & IORING_SETUP_CQE32) != 0;
+    memory->sqes = zeroed(memory->sq_entries, sizeof(memory->sqes[0]) << memory->sqe_shift);
+    memory->cqes = zeroed(memory->cq_entries, sizeof(memory->cqes[0]) << memory->cqe_shift);
     memory->overflow = zeroed(OVERFLOW_MAX, sizeof(memory->overflow[0]));
     for (unsigned i = 0; i < memory->sq_entries; i++)
         memory->array[i] = i;
@@ -251,10 +258,37 @@ unsigned script_overflown(void)
     return current->overflow_tail - current->overflow_head;
 }
 
+static struct io_uring_cqe *cqe_at(unsigned index)
+{
+    return &current->cqes[(index & current->cq_mask) << current->cqe_shift];
+}
+
 static void post(const struct io_uring_cqe *cqe)
 {
-    memcpy(&current->cqes[current->cq_tail & current->cq_mask], cqe, sizeof(*cqe));
+    memcpy(cqe_at(current->cq_tail), cqe, sizeof(*cqe));
     __atomic_store_n(&current->cq_tail, current->cq_tail + 1, __ATOMIC_RELEASE);
+}
+
+void script_cqe32(uint64_t user_data, int32_t res, uint32_t flags, const uint64_t extra[2])
+{
+    struct io_uring_cqe cqe;
+
+    memset(&cqe, 0, sizeof(cqe));
+    cqe.user_data = user_data;
+    cqe.res = res;
+    cqe.flags = flags;
+    ck_assert_uint_lt(script_ready() + 2, current->cq_entries);
+    if ((current->setup_flags & IORING_SETUP_CQE_MIXED) != 0) {
+        if ((current->cq_tail & current->cq_mask) == current->cq_mask) {
+            const struct io_uring_cqe filler = {.flags = IORING_CQE_F_SKIP};
+
+            post(&filler);
+        }
+        cqe.flags |= IORING_CQE_F_32;
+    }
+    memcpy(cqe_at(current->cq_tail) + 1, extra, 16);
+    memcpy(cqe_at(current->cq_tail), &cqe, sizeof(cqe));
+    __atomic_store_n(&current->cq_tail, current->cq_tail + (current->cqe_shift != 0 ? 1 : 2), __ATOMIC_RELEASE);
 }
 
 void script_cqe(uint64_t user_data, int32_t res, uint32_t flags)
@@ -386,6 +420,8 @@ static void take(const struct io_uring_sqe *sqe)
     if (script.pending_count == SCRIPT_PENDING_MAX)
         ck_abort_msg("too many SQEs are pending");
     *mine = *sqe;
+    if (current->sqe_shift != 0 || sqe->opcode == IORING_OP_NOP128 || sqe->opcode == IORING_OP_URING_CMD128)
+        script.last_half = sqe[1];
     script.pending_count++;
     script.taken++;
     if (script.manual)
@@ -404,17 +440,29 @@ static void take(const struct io_uring_sqe *sqe)
 
 /* ---- seam 1 */
 
+/* One of 128 bytes on a ring of both sizes stands in two, and never goes over the end. */
+static unsigned places_of(const struct io_uring_sqe *sqe, unsigned index)
+{
+    if ((current->setup_flags & IORING_SETUP_SQE_MIXED) == 0 ||
+        (sqe->opcode != IORING_OP_NOP128 && sqe->opcode != IORING_OP_URING_CMD128))
+        return 1;
+    ck_assert_uint_ne(index, current->sq_mask);
+    return 2;
+}
+
 static int submit(unsigned count)
 {
     unsigned tail = __atomic_load_n(&current->sq_tail, __ATOMIC_ACQUIRE), taken = 0;
 
     while (taken < count && current->sq_head != tail) {
-        unsigned index = current->array[current->sq_head & current->sq_mask];
+        unsigned             index = current->array[current->sq_head & current->sq_mask];
+        struct io_uring_sqe *sqe = &current->sqes[index << current->sqe_shift];
+        unsigned             places = places_of(sqe, index);
 
-        take(&current->sqes[index]);
-        memset(&current->sqes[index], 0xa5, sizeof(current->sqes[index])); /* it is the library's again */
-        __atomic_store_n(&current->sq_head, current->sq_head + 1, __ATOMIC_RELEASE);
-        taken++;
+        take(sqe);
+        memset(sqe, 0xa5, (places << current->sqe_shift) * sizeof(*sqe)); /* it is the library's again */
+        __atomic_store_n(&current->sq_head, current->sq_head + places, __ATOMIC_RELEASE);
+        taken += places;
     }
     return (int)taken;
 }
@@ -455,6 +503,33 @@ static int wait_for(unsigned min_complete, uint64_t timeout_ns, bool early)
     return -ETIME;
 }
 
+/* SQPOLL: the kernel's thread, which works when the test says so, and when it is woken or waited for. */
+void script_sqpoll(unsigned count)
+{
+    (void)submit(count);
+}
+
+void script_sqpoll_sleeps(void)
+{
+    current->sq_flags |= IORING_SQ_NEED_WAKEUP;
+}
+
+static int enter_sqpoll(unsigned min_complete, unsigned flags, unsigned to_submit, bool early)
+{
+    ck_assert_uint_eq(to_submit, 0);
+    if ((flags & IORING_ENTER_SQ_WAKEUP) != 0) {
+        current->sq_flags &= ~(unsigned)IORING_SQ_NEED_WAKEUP;
+        (void)submit(UINT32_MAX);
+    }
+    if ((flags & IORING_ENTER_SQ_WAIT) != 0)
+        (void)submit(1);
+    if ((flags & IORING_ENTER_GETEVENTS) == 0)
+        return 0;
+    if (script.sqpoll_works)
+        (void)submit(UINT32_MAX);
+    return wait_for(min_complete, script.last_timeout_ns, early);
+}
+
 int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags, void *arg, size_t arg_size)
 {
     struct script_enter plan = {0};
@@ -475,6 +550,8 @@ int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned 
     }
     if (plan.result < 0)
         return plan.result;
+    if ((current->setup_flags & IORING_SETUP_SQPOLL) != 0)
+        return enter_sqpoll(min_complete, flags, to_submit, plan.early);
     taken = submit(plan.limited && plan.take < to_submit ? plan.take : to_submit);
     if ((unsigned)taken != to_submit)
         return taken;
@@ -597,6 +674,46 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
     case IORING_REGISTER_PBUF_RING: return register_buffers(arg);
     case IORING_REGISTER_ZCRX_IFQ: return register_zcrx(arg);
     case IORING_UNREGISTER_PBUF_RING: current->groups[((struct io_uring_buf_reg *)arg)->bgid] = NULL; return 0;
+    case IORING_REGISTER_RESTRICTIONS:
+        if (arg_count > script.restrictions_most)
+            return -EINVAL;
+        script.restrictions = arg_count;
+        return 0;
+    case IORING_REGISTER_RESIZE_RINGS: return script.resize_error != 0 ? script.resize_error : -EFAULT;
     default: return register_tables(opcode, arg, arg_count);
     }
+}
+
+/* What stands in the queues moves, at the same numbers. */
+int seam_ring_resize(struct io_uring *ring, struct io_uring_params *params)
+{
+    struct memory       *memory = ring->sq.ring_ptr;
+    struct io_uring_sqe *sqes = zeroed(params->sq_entries, sizeof(sqes[0]));
+    struct io_uring_cqe *cqes = zeroed(params->cq_entries, sizeof(cqes[0]));
+
+    if (script.resize_error != 0) {
+        free(sqes);
+        free(cqes);
+        return script.resize_error;
+    }
+    ck_assert_uint_eq(memory->sqe_shift + memory->cqe_shift, 0);
+    for (unsigned i = memory->sq_head; i != memory->sq_tail; i++)
+        sqes[i & (params->sq_entries - 1)] = memory->sqes[i & memory->sq_mask];
+    for (unsigned i = memory->cq_head; i != memory->cq_tail; i++)
+        memcpy(&cqes[i & (params->cq_entries - 1)], &memory->cqes[i & memory->cq_mask], sizeof(cqes[0]));
+    free(memory->sqes);
+    free(memory->cqes);
+    free(memory->array);
+    memory->sqes = sqes;
+    memory->cqes = cqes;
+    memory->array = zeroed(params->sq_entries, sizeof(memory->array[0]));
+    for (unsigned i = 0; i < params->sq_entries; i++)
+        memory->array[i] = i;
+    memory->sq_entries = params->sq_entries;
+    memory->cq_entries = params->cq_entries;
+    memory->sq_mask = params->sq_entries - 1;
+    memory->cq_mask = params->cq_entries - 1;
+    describe(ring, memory);
+    script.resizes++;
+    return 0;
 }

@@ -53,6 +53,9 @@ struct script {
     unsigned threads_most;      /* further ones get -EAGAIN; they are real threads */
     unsigned setup_flags_added; /* IORING_SETUP_* in force though nobody asked: 32-byte completions */
     int      zcrx_error;        /* of IORING_REGISTER_ZCRX_IFQ */
+    unsigned restrictions_most; /* longer lists get -EINVAL */
+    int      resize_error;
+    bool     sqpoll_works; /* SQPOLL: takes everything at each wait */
     void (*on_wait)(void *arg);
     void               *on_wait_arg;
     struct script_enter plan[SCRIPT_PLAN_MAX]; /* of the next enters */
@@ -69,7 +72,9 @@ struct script {
     uint64_t                      last_timeout_ns;             /* UINT64_MAX: none */
     struct io_uring_sqe           pending[SCRIPT_PENDING_MAX]; /* in the order submitted */
     unsigned                      pending_count;
-    unsigned                      taken; /* SQEs in all */
+    unsigned                      taken;     /* SQEs in all */
+    struct io_uring_sqe           last_half; /* the second half of the last SQE of 128 bytes */
+    unsigned                      restrictions, resizes;
     unsigned                      threads_started, threads_refused;
     struct io_uring_zcrx_ifq_reg  zcrx; /* as registered last, with our answers */
     struct io_uring_zcrx_area_reg zcrx_area;
@@ -101,6 +106,12 @@ void script_clock_set(int64_t change_ns);
 
 /* The pending poll of the watch, or NULL. */
 struct io_uring_sqe *script_watch(void);
+/* The same with 32 bytes, on a ring with CQE32 or CQE_MIXED. */
+void                 script_cqe32(uint64_t user_data, int32_t res, uint32_t flags, const uint64_t extra[2]);
+
+/* SQPOLL: the kernel's thread takes up to count SQEs; goes to sleep, and wants to be woken. */
+void script_sqpoll(unsigned count);
+void script_sqpoll_sleeps(void);
 
 /* Says in the SQ's flags that the kernel has work for a next enter, until there is one. */
 void script_taskrun(void);
