@@ -271,7 +271,7 @@ static void complete_other(struct loop *loop, const struct completion *completio
         else if (context->kind == CONTEXT_ZERO_COPY)
             zero_copy_complete(loop, context, completion);
         else if (context->kind == CONTEXT_RECV_ZC)
-            zcrx_complete(loop, context, completion->res, completion->flags, loop->cqe_extra);
+            zcrx_complete(loop, context, completion->res, completion->flags, mode_extra(loop, completion));
         else
             complete_one_shot(loop, context, completion);
         return;

@@ -119,7 +119,6 @@ struct loop {
     struct barrier        *barriers;        /* the first of them, in the order of their start; NULL: none */
     bool                   running, destroying, wake_armed, happened;
     struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
-    const uint64_t        *cqe_extra; /* the second half of a 32-byte CQE that is being dispatched; else NULL */
 
     /* Observing. */
     loop_trace_cb  *trace_cb;

@@ -45,7 +45,7 @@ static loop_id start(struct loop *loop, const char *call, int fd, struct op_requ
         return op_refuse(loop, call, request->terms, -EBADF);
     if (error < 0)
         return op_refuse(loop, call, request->terms, error);
-    loop_check_owner(loop, call);
+    op_check_thread(loop, call);
     request->sqe.ioprio |= report_usage(loop);
     return op_start_request(loop, call, request);
 }

@@ -102,10 +102,8 @@ static void arrive(loop_id id, int32_t res, uint32_t flags, uint64_t offset)
 {
     const uint64_t extra[2] = {script.zcrx_area.rq_area_token | offset, 0};
 
-    loop->cqe_extra = extra;
-    script_cqe((uint64_t)id, res, flags);
+    script_cqe32((uint64_t)id, res, flags, extra);
     test_turns(loop, 1);
-    loop->cqe_extra = NULL;
 }
 
 static void refilled(uint64_t offset, uint32_t size)
