@@ -251,12 +251,16 @@ static void start_deadline(struct loop *loop, struct context *context, uint64_t 
 static int place_pair(struct loop *loop, struct op_request *request, struct context *context)
 {
     struct io_uring_sqe pair[4] = {request->sqe};
+    int                 r;
 
     pair[0].flags |= IOSQE_IO_LINK;
     if (request->wide)
         memcpy(&pair[1], context_extended(context)->storage, sizeof(pair[1]));
     pair[1 << loop->ring.sqe_shift] = linked_timeout(context_extended(context), request->terms->timeout_ns);
-    return submit_block(loop, pair, 2);
+    r = submit_block(loop, pair, 2);
+    if (r == 0)
+        start_deadline(loop, context, request->terms->timeout_ns); /* the kernel's may start too late */
+    return r;
 }
 
 static int hold(struct loop *loop, const struct op_request *request, struct context *context)
@@ -279,29 +283,6 @@ static inline __attribute__((always_inline)) int place(struct loop *loop, struct
         place_chained(loop, request, context);
         return 0;
     }
-    if ((context->flags & CONTEXT_LINKED) != 0) {
-        struct io_uring_sqe pair[2] = {
-            request->sqe,
-            linked_timeout(context_extended(context), request->terms->timeout_ns),
-        };
-        int r;
-
-        pair[0].flags |= IOSQE_IO_LINK;
-        r = submit_block(loop, pair, 2);
-        if (r == 0)
-            start_deadline(loop, context, request->terms->timeout_ns); /* the kernel's may start too late */
-        return r;
-    }
-    if ((request->terms->flags & LOOP_BARRIER) != 0) {
-        int r;
-
-        start_deadline(loop, context, request->terms->timeout_ns);
-        r = barrier_hold(loop, context_extended(context));
-        if (r < 0 && (context->flags & CONTEXT_DEADLINE) != 0)
-            wheel_cancel(&loop->wheel, &context->deadline);
-        return r;
-    }
-    sqe = submit_sqe(loop, true);
     if ((context->flags & CONTEXT_LINKED) != 0)
         return place_pair(loop, request, context);
     if ((request->terms->flags & LOOP_BARRIER) != 0)

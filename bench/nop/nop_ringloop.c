@@ -39,13 +39,14 @@ int main(int argc, char **argv)
     loop_cb           *cb = on_nop;
     void              *arg = &finished;
 
+    const struct loop_terms  far = {.timeout_ns = 10 * LOOP_SECOND};
     const struct loop_terms *terms = NULL;
     int                      result = loop_create(&loop, NULL);
 
     if (result < 0)
         die_errno(-result, "loop_create");
     if (options.deadline)
-        terms = LOOP_TERMS(.timeout_ns = 10 * LOOP_SECOND);
+        terms = &far;
     if (options.direct) {
         result = loop_handler_register(loop, on_nop, &finished, 0);
         if (result < 0)
