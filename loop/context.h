@@ -244,6 +244,13 @@ static inline bool context_is_simple(const struct context *context)
     return ((uint32_t)context->brief & context_brief_looked_at) == context_brief_simple;
 }
 
+/* The same with a deadline. */
+static inline bool context_is_simple_but_deadline(const struct context *context)
+{
+    return ((uint32_t)context->brief & context_brief_looked_at) ==
+           (context_brief_simple | (uint32_t)CONTEXT_DEADLINE << 16);
+}
+
 static inline bool context_is_multishot(const struct context *context)
 {
     return context->kind >= CONTEXT_ACCEPT;

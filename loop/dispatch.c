@@ -149,6 +149,14 @@ static inline void finish_simple(struct loop *loop, struct context *context, con
     cb(loop, &result, arg);
 }
 
+/* The same, before its deadline. */
+static __attribute__((noinline)) void finish_in_time(struct loop *loop, struct context *context,
+                                                     const struct completion *completion)
+{
+    wheel_cancel(&loop->wheel, &context->deadline);
+    finish_simple(loop, context, completion);
+}
+
 static void take_flags(const struct completion *completion, struct loop_result *result)
 {
     if ((completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0)
@@ -303,6 +311,9 @@ static inline __attribute__((always_inline)) void complete(struct loop *loop, co
     /* One-shot, nothing special, a success: nearly all of them. */
     if (likely(context != NULL && context_is_simple(context) && completion_is_plain(completion) && context->cb != NULL))
         finish_simple(loop, context, completion);
+    else if (context != NULL && context_is_simple_but_deadline(context) && completion_is_plain(completion) &&
+             context->cb != NULL)
+        finish_in_time(loop, context, completion);
     else
         complete_other(loop, completion);
 }

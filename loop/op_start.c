@@ -487,9 +487,8 @@ loop_id op_start_request(struct loop *loop, const char *call, struct op_request 
 
 static bool only_deadline(const struct loop_terms *terms)
 {
-    const struct loop_terms only = {.timeout_ns = terms->timeout_ns};
-
-    return terms->timeout_ns != 0 && memcmp(terms, &only, sizeof(only)) == 0;
+    return terms->timeout_ns != 0 && (terms->flags | terms->release | terms->data_size) == 0 && terms->data == NULL &&
+           (terms->group | terms->personality) == 0;
 }
 
 /* A deadline and nothing else: nearly as usual as no terms at all. */

@@ -21,9 +21,11 @@ struct nop_options nop_options_parse(int argc, char **argv, bool is_ringloop)
             options.direct = true;
         else if (strcmp(argv[i], "--deadline") == 0 && is_ringloop)
             options.deadline = true;
+        else if (strcmp(argv[i], "--sequel") == 0 && is_ringloop)
+            options.sequel = true;
         else
             die("usage: %s [--batch N] [--ops N]%s", program_invocation_short_name,
-                is_ringloop ? " [--direct | --deadline]" : "");
+                is_ringloop ? " [--direct | --deadline] [--sequel]" : "");
     }
     options.ops -= options.ops % options.batch; /* whole batches */
     if (options.ops == 0)

@@ -16,6 +16,7 @@ struct nop_options {
     uint64_t ops;
     bool     direct;   /* --direct, where the program knows it */
     bool     deadline; /* --deadline, the same */
+    bool     sequel;   /* --sequel, the same */
 };
 
 struct nop_options nop_options_parse(int argc, char **argv, bool is_ringloop);

@@ -1,62 +1,102 @@
-/* Nops on ringloop: with a callback and a context, or with --direct through a registered
- * handler, or with --deadline with a deadline on each that never comes. */
+/* Nops on ringloop: with a callback and a context, or with --direct through a registered handler. With --sequel each is
+ * started by the callback of one before it, as servers do, and with --deadline each has a deadline, which never comes.
+ */
 #include <ringloop.h>
 
 #include "common/cli.h"
 #include "common/clock.h"
 #include "nop/nop.h"
 
+struct work {
+    loop_cb                 *cb;
+    void                    *arg;
+    const struct loop_terms *terms;
+    uint64_t                 finished;
+    uint64_t                 left; /* to be started by callbacks */
+};
+
+static void start(struct loop *loop, const struct work *work)
+{
+    if (loop_nop(loop, work->cb, work->arg, work->terms) < 0)
+        die("loop_nop failed");
+}
+
 static void on_nop(struct loop *loop, const struct loop_result *result, void *arg)
 {
-    uint64_t *finished = arg;
+    struct work *work = arg;
 
     (void)loop;
     if (result->res != 0)
         die_errno(-result->res, "nop");
-    ++*finished;
+    work->finished++;
 }
 
-static void run(struct loop *loop, loop_cb *cb, void *arg, const struct loop_terms *terms, const uint64_t *finished,
-                uint64_t ops, uint32_t batch)
+static void on_nop_with_sequel(struct loop *loop, const struct loop_result *result, void *arg)
 {
-    uint64_t last = *finished + ops;
+    struct work *work = arg;
 
-    while (*finished != last) {
-        for (uint32_t i = 0; i < batch; i++) {
-            if (loop_nop(loop, cb, arg, terms) < 0)
-                die("loop_nop failed");
-        }
+    on_nop(loop, result, work);
+    if (work->left > 0) {
+        work->left--;
+        start(loop, work);
+    }
+}
+
+static void run_batches(struct loop *loop, struct work *work, uint64_t ops, uint32_t batch)
+{
+    uint64_t last = work->finished + ops;
+
+    while (work->finished != last) {
+        for (uint32_t i = 0; i < batch; i++)
+            start(loop, work);
         if (loop_run(loop, LOOP_RUN_ONCE) < 0)
             die("loop_run failed");
     }
 }
 
+static void run_sequel(struct loop *loop, struct work *work, uint64_t ops, uint32_t batch)
+{
+    uint64_t last = work->finished + ops;
+
+    work->left = ops - batch;
+    for (uint32_t i = 0; i < batch; i++)
+        start(loop, work);
+    if (loop_run(loop, LOOP_RUN_DEFAULT) < 0 || work->finished != last)
+        die("loop_run failed");
+}
+
+static void prepare(struct loop *loop, const struct nop_options *options, struct work *work)
+{
+    int number;
+
+    *work = (struct work){.cb = options->sequel ? on_nop_with_sequel : on_nop, .arg = work};
+    if (!options->direct)
+        return;
+    number = loop_handler_register(loop, work->cb, work, 0);
+    if (number < 0)
+        die_errno(-number, "loop_handler_register");
+    work->cb = LOOP_HANDLER(number);
+    work->arg = LOOP_VALUE(1);
+}
+
 int main(int argc, char **argv)
 {
-    struct nop_options options = nop_options_parse(argc, argv, true);
-    uint64_t           finished = 0, start_ns;
-    struct loop       *loop;
-    loop_cb           *cb = on_nop;
-    void              *arg = &finished;
-
-    const struct loop_terms  far = {.timeout_ns = 10 * LOOP_SECOND};
-    const struct loop_terms *terms = NULL;
-    int                      result = loop_create(&loop, NULL);
+    struct nop_options      options = nop_options_parse(argc, argv, true);
+    const struct loop_terms far = {.timeout_ns = 10 * LOOP_SECOND};
+    void (*run)(struct loop *, struct work *, uint64_t, uint32_t) = options.sequel ? run_sequel : run_batches;
+    struct work  work;
+    uint64_t     start_ns;
+    struct loop *loop;
+    int          result = loop_create(&loop, NULL);
 
     if (result < 0)
         die_errno(-result, "loop_create");
+    prepare(loop, &options, &work);
     if (options.deadline)
-        terms = &far;
-    if (options.direct) {
-        result = loop_handler_register(loop, on_nop, &finished, 0);
-        if (result < 0)
-            die_errno(-result, "loop_handler_register");
-        cb = LOOP_HANDLER(result);
-        arg = LOOP_VALUE(1);
-    }
-    run(loop, cb, arg, terms, &finished, options.batch, options.batch);
+        work.terms = &far;
+    run(loop, &work, options.batch, options.batch);
     start_ns = clock_cpu_ns();
-    run(loop, cb, arg, terms, &finished, options.ops, options.batch);
+    run(loop, &work, options.ops, options.batch);
     nop_report(&options, clock_cpu_ns() - start_ns);
     result = loop_destroy(loop);
     if (result < 0)

@@ -54,7 +54,7 @@ def nop_goals(results):
         Goal(nop.NAME, 'the same in direct mode', 60,
              more(results, 'instructions_per_op', 'ringloop-direct', 'liburing'), 0.0),
         Goal(nop.NAME, 'CPU ns that a deadline adds, batch=32', 30,
-             more(results, 'cpu_ns_per_op', 'ringloop-deadline', 'ringloop')),
+             more(results, 'cpu_ns_per_op', 'ringloop-deadline', 'ringloop-sequel')),
     ]
 
 

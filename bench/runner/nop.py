@@ -14,7 +14,8 @@ BATCHES = [1, 32, 256]
 PROGRAMS = {  # contender: program and its options
     'ringloop': ('nop_ringloop', []),
     'ringloop-direct': ('nop_ringloop', ['--direct']),
-    'ringloop-deadline': ('nop_ringloop', ['--deadline']),
+    'ringloop-sequel': ('nop_ringloop', ['--sequel']),
+    'ringloop-deadline': ('nop_ringloop', ['--sequel', '--deadline']),
     'liburing': ('nop_liburing', []),
 }
 COUNTED_OPS = (2048, 10240)  # two runs whose difference is free of set-up; multiples of every batch
