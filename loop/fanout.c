@@ -192,7 +192,9 @@ static int check(struct loop *loop, const struct loop_fanout *fanout, const void
     if (fanout == NULL || targets == NULL || count == 0 || payload == NULL || size == 0 || size > INT_MAX)
         return -EINVAL;
     if ((options->flags & ~(uint32_t)FLAGS_ALL) != 0 || options->mode > LOOP_FANOUT_ZERO_COPY ||
-        options->reserved != 0 || (options->release != 0 && !buffer_is_free_to_give(loop, options->release)))
+        (options->release != 0 && !buffer_is_free_to_give(loop, options->release)))
+        return -EINVAL;
+    if ((options->flags & LOOP_FANOUT_FIXED) != 0 && (options->buf_index < 0 || options->buf_index > UINT16_MAX))
         return -EINVAL;
     if (fanout->priv.loop != NULL)
         return -EBUSY;
@@ -228,7 +230,7 @@ static int prepare(struct loop *loop, struct loop_fanout *fanout, uint32_t count
         .count = count,
         .state = (options->flags & LOOP_FANOUT_BACKGROUND) != 0 ? BACKGROUND : 0,
         .msg_flags = options->msg_flags,
-        .buf_index = options->buf_index,
+        .buf_index = (uint16_t)options->buf_index,
         .copy_rounds = fanout->priv.copy_rounds,
     };
     return 0;

@@ -1,6 +1,7 @@
 /* loop/op_poll.c: operations on readiness and time, and on other operations. */
 #include "loop/op_copy.h"
 
+#include <ringloop/fixed.h>
 #include <ringloop/op_poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -234,8 +235,8 @@ loop_id loop_msg_ring(struct loop *loop, int ring_fd, int32_t res, uint64_t data
     return op_start_sqe(loop, __func__, &sqe, cb, arg, terms);
 }
 
-loop_id loop_msg_ring_fd(struct loop *loop, int ring_fd, int source, uint32_t target, uint64_t data, loop_cb *cb,
-                         void *arg, const struct loop_terms *terms)
+loop_id loop_msg_ring_fd(struct loop *loop, int ring_fd, int source, int target, uint64_t data, loop_cb *cb, void *arg,
+                         const struct loop_terms *terms)
 {
     struct io_uring_sqe sqe = {
         .opcode = IORING_OP_MSG_RING,
@@ -243,12 +244,12 @@ loop_id loop_msg_ring_fd(struct loop *loop, int ring_fd, int source, uint32_t ta
         .off = data,
         .addr = IORING_MSG_SEND_FD,
         .addr3 = (unsigned)(source & ~LOOP_FIXED_FLAG),
-        .file_index = target == UINT32_MAX ? IORING_FILE_INDEX_ALLOC : target + 1,
+        .file_index = target == LOOP_SLOT_AUTO ? IORING_FILE_INDEX_ALLOC : (unsigned)(target & ~LOOP_FIXED_FLAG) + 1,
     };
 
     if (ring_fd < 0 || (ring_fd & LOOP_FIXED_FLAG) != 0 || source < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
-    if ((source & LOOP_FIXED_FLAG) == 0)
+    if ((source & LOOP_FIXED_FLAG) == 0 || target < LOOP_SLOT_AUTO)
         return op_refuse(loop, __func__, terms, -EINVAL);
     return op_start_sqe(loop, __func__, &sqe, cb, arg, terms);
 }

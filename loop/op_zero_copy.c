@@ -33,10 +33,12 @@ static struct op_request send_request(uint8_t opcode, int fd, int flags, loop_cb
     };
 }
 
-static void use_fixed(struct op_request *request, uint16_t buf_index)
+/* Returns error, or else -EINVAL for what can't be an index. */
+static int use_fixed(struct op_request *request, int index, int error)
 {
     request->sqe.ioprio |= IORING_RECVSEND_FIXED_BUF;
-    request->sqe.buf_index = buf_index;
+    request->sqe.buf_index = (uint16_t)index;
+    return error == 0 && (index < 0 || index > UINT16_MAX) ? -EINVAL : error;
 }
 
 static loop_id start(struct loop *loop, const char *call, int fd, struct op_request *request, int error)
@@ -68,13 +70,12 @@ loop_id loop_send_zc(struct loop *loop, int fd, const void *buf, size_t size, in
     return start(loop, __func__, fd, &request, check_transfer(buf, size));
 }
 
-loop_id loop_send_zc_fixed(struct loop *loop, int fd, const void *buf, size_t size, int flags, uint16_t buf_index,
-                           loop_cb *cb, void *arg, const struct loop_terms *terms)
+loop_id loop_send_zc_fixed(struct loop *loop, int fd, const void *buf, size_t size, int flags, int index, loop_cb *cb,
+                           void *arg, const struct loop_terms *terms)
 {
     struct op_request request = bytes_request(fd, buf, size, flags, cb, arg, terms);
 
-    use_fixed(&request, buf_index);
-    return start(loop, __func__, fd, &request, check_transfer(buf, size));
+    return start(loop, __func__, fd, &request, use_fixed(&request, index, check_transfer(buf, size)));
 }
 
 struct destination {
@@ -125,11 +126,10 @@ loop_id loop_sendmsg_zc(struct loop *loop, int fd, const struct msghdr *msg, int
     return start(loop, __func__, fd, &request, op_check_message(msg));
 }
 
-loop_id loop_sendmsg_zc_fixed(struct loop *loop, int fd, const struct msghdr *msg, int flags, uint16_t buf_index,
-                              loop_cb *cb, void *arg, const struct loop_terms *terms)
+loop_id loop_sendmsg_zc_fixed(struct loop *loop, int fd, const struct msghdr *msg, int flags, int index, loop_cb *cb,
+                              void *arg, const struct loop_terms *terms)
 {
     struct op_request request = message_request(fd, msg, flags, cb, arg, terms);
 
-    use_fixed(&request, buf_index);
-    return start(loop, __func__, fd, &request, op_check_message(msg));
+    return start(loop, __func__, fd, &request, use_fixed(&request, index, op_check_message(msg)));
 }

@@ -34,8 +34,7 @@ struct loop_fanout_options {
     uint32_t flags      LOOP_ZERO; /* enum loop_fanout_flags; unknown bits give -EINVAL */
     int32_t msg_flags   LOOP_ZERO; /* MSG_* of the sends; of loop_fanout_write(): 0 */
     loop_buffer release LOOP_ZERO; /* takes this kept or lent buffer, which holds the payload */
-    uint16_t buf_index  LOOP_ZERO;
-    uint16_t reserved   LOOP_ZERO; /* 0 */
+    int32_t buf_index   LOOP_ZERO; /* with LOOP_FANOUT_FIXED */
 };
 
 /* Lent to the callback. */

@@ -23,9 +23,10 @@ LOOP_API uint32_t loop_sq_pending(const struct loop *loop);
 /* Completions in the CQ that the loop has not taken yet. */
 LOOP_API uint32_t loop_cq_pending(const struct loop *loop);
 
-/* The ring's descriptor, the loop's own: to name it as the target of another ring's IORING_OP_MSG_RING, to find it in
- * /proc/PID/fdinfo. Messages are foreign completions and need the user_data of one, see op.h. Never close it, enter it
- * or register with it. poll(2) on it sees nothing until the loop enters the kernel. */
+/* The ring's descriptor, the loop's own: to name it as the target of loop_msg_ring() and loop_msg_ring_fd() (op_poll.h)
+ * or of another ring's IORING_OP_MSG_RING, and to find it in /proc/PID/fdinfo. A message's user_data is LOOP_MESSAGE(),
+ * or that of a foreign completion (op.h). Never close it, enter it or register with it. poll(2) on it sees nothing
+ * until the loop enters the kernel. */
 LOOP_API int loop_ring_fd(const struct loop *loop);
 
 /* The context pool. Contexts are never given back before loop_destroy(). */
@@ -92,7 +93,7 @@ enum loop_error_event {
 struct loop_error {
     enum loop_error_event event;
     int32_t               error;  /* negative errno, or 0 */
-    uint32_t              count;  /* times in a row that the same was seen; all else is as of the last time */
+    uint32_t              count;  /* times in a row that event, error, opcode and id were these; value: of the last */
     uint32_t              opcode; /* of an operation; else 0 */
     loop_id               id;     /* of an operation, no longer valid if it has ended; else 0 */
     uint64_t              value;

@@ -94,10 +94,14 @@ LOOP_API loop_id loop_epoll_wait(struct loop *loop, int epfd, struct epoll_event
 LOOP_API loop_id loop_msg_ring(struct loop *loop, int ring_fd, int32_t res, uint64_t data, loop_cb *cb, void *arg,
                                const struct loop_terms *terms);
 
-/* The same, and hands a registered file of this ring over to slot target of that one's table (LOOP_SLOT_AUTO: a free
- * one; then it arrives with the message's res). */
-LOOP_API loop_id loop_msg_ring_fd(struct loop *loop, int ring_fd, int source, uint32_t target, uint64_t data,
-                                  loop_cb *cb, void *arg, const struct loop_terms *terms);
+/* Puts a registered file of this loop, LOOP_FIXED(slot), also into slot target of the other one's table, and then a
+ * completion with user_data data into its ring. target: with or without LOOP_FIXED, which the other loop has reserved
+ * for it (fixed.h); nothing here can check that, and a file in it is replaced. res, here and there, is 0 then. Or
+ * LOOP_SLOT_AUTO: an automatic slot; res, here and there, is its number without LOOP_FIXED. Several such messages
+ * arrive in no promised order. -EINVAL: source is no LOOP_FIXED, target makes no sense. res also -ENFILE (no slot is
+ * free), -ENXIO (no table there), -EBADF (no file in source). */
+LOOP_API loop_id loop_msg_ring_fd(struct loop *loop, int ring_fd, int source, int target, uint64_t data, loop_cb *cb,
+                                  void *arg, const struct loop_terms *terms);
 
 LOOP_END_DECLS
 

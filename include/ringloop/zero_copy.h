@@ -39,13 +39,13 @@ LOOP_API loop_id loop_sendto_zc(struct loop *loop, int fd, const void *buf, size
 LOOP_API loop_id loop_sendmsg_zc(struct loop *loop, int fd, const struct msghdr *msg, int flags, loop_cb *cb, void *arg,
                                  const struct loop_terms *terms);
 
-/* The same from registered buffer buf_index, within which all the data must lie (else the result is -EFAULT): its pages
- * are pinned and counted already. A slot without a buffer: -EFAULT. Of the message, kernel 6.15; before that the result
- * is -EINVAL. */
-LOOP_API loop_id loop_send_zc_fixed(struct loop *loop, int fd, const void *buf, size_t size, int flags,
-                                    uint16_t buf_index, loop_cb *cb, void *arg, const struct loop_terms *terms);
-LOOP_API loop_id loop_sendmsg_zc_fixed(struct loop *loop, int fd, const struct msghdr *msg, int flags,
-                                       uint16_t buf_index, loop_cb *cb, void *arg, const struct loop_terms *terms);
+/* The same from the registered buffer of that index (fixed.h), within which all the data must lie (else the result is
+ * -EFAULT): its pages are pinned and counted already. A slot without a buffer: -EFAULT. Of the message, kernel 6.15;
+ * before that the result is -EINVAL. */
+LOOP_API loop_id loop_send_zc_fixed(struct loop *loop, int fd, const void *buf, size_t size, int flags, int index,
+                                    loop_cb *cb, void *arg, const struct loop_terms *terms);
+LOOP_API loop_id loop_sendmsg_zc_fixed(struct loop *loop, int fd, const struct msghdr *msg, int flags, int index,
+                                       loop_cb *cb, void *arg, const struct loop_terms *terms);
 
 LOOP_END_DECLS
 

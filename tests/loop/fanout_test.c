@@ -339,6 +339,9 @@ START_TEST(refused)
         loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done, &(struct loop_fanout_options){.flags = 4}), -EINVAL);
     ck_assert_int_eq(
         loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done, &(struct loop_fanout_options){.mode = 3}), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done,
+                                      &(struct loop_fanout_options){.flags = LOOP_FANOUT_FIXED, .buf_index = -1}),
+                     -EINVAL);
     ck_assert_int_eq(
         loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done, &(struct loop_fanout_options){.release = 99}),
         -EINVAL);

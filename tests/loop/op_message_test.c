@@ -55,6 +55,7 @@ START_TEST(bad_arguments)
     refused(loop_msg_ring_fd(loop, LOOP_FIXED(1), LOOP_FIXED(0), 0, 0, NEVER), -EBADF);
     refused(loop_msg_ring_fd(loop, 0, -1, 0, 0, NEVER), -EBADF);
     refused(loop_msg_ring_fd(loop, 0, 5, 0, 0, NEVER), -EINVAL);
+    refused(loop_msg_ring_fd(loop, 0, LOOP_FIXED(0), -2, 0, NEVER), -EINVAL);
     ck_assert_uint_eq(test_stats(loop).ops_started, 0);
 }
 END_TEST

@@ -357,6 +357,10 @@ START_TEST(refused)
     ck_assert_int_eq(loop_sendmsg_zc(loop, pair[0], NULL, 0, twice_cb, &twice, NULL), -EINVAL);
     ck_assert_int_eq(loop_sendmsg_zc(loop, pair[0], &msg, 0, twice_cb, &twice, NULL), -EINVAL);
     ck_assert_int_eq(loop_sendmsg_zc_fixed(loop, -1, &msg, 0, 0, twice_cb, &twice, NULL), -EBADF);
+    ck_assert_int_eq(loop_send_zc_fixed(loop, pair[0], out, 1, 0, -1, twice_cb, &twice, NULL), -EINVAL);
+    ck_assert_int_eq(loop_send_zc_fixed(loop, pair[0], out, 1, 0, UINT16_MAX + 1, twice_cb, &twice, NULL), -EINVAL);
+    msg.msg_iovlen = 0;
+    ck_assert_int_eq(loop_sendmsg_zc_fixed(loop, pair[0], &msg, 0, -1, twice_cb, &twice, NULL), -EINVAL);
     test_run(loop);
     ck_assert_uint_eq(twice.count, 0);
 }

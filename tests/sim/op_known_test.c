@@ -81,8 +81,10 @@ START(epoll_ctl_, epoll_ctl(sqe, FD, OTHER, EPOLL_CTL_MOD, events),
 START(epoll_wait_, epoll_wait(sqe, FD, events, 4, 0), loop_epoll_wait(loop, FD, events, 4, END))
 START(msg_ring, msg_ring(sqe, FD, (unsigned)-5, 4711, 0), loop_msg_ring(loop, FD, -5, 4711, END))
 START(msg_ring_fd, msg_ring_fd(sqe, FD, OTHER, 3, 4711, 0), loop_msg_ring_fd(loop, FD, LOOP_FIXED(OTHER), 3, 4711, END))
+START(msg_ring_fd_slot, msg_ring_fd(sqe, FD, OTHER, 3, 4711, 0),
+      loop_msg_ring_fd(loop, FD, LOOP_FIXED(OTHER), LOOP_FIXED(3), 4711, END))
 START(msg_ring_fd_alloc, msg_ring_fd_alloc(sqe, FD, OTHER, 4711, 0),
-      loop_msg_ring_fd(loop, FD, LOOP_FIXED(OTHER), UINT32_MAX, 4711, END))
+      loop_msg_ring_fd(loop, FD, LOOP_FIXED(OTHER), LOOP_SLOT_AUTO, 4711, END))
 START(futex_wait_, futex_wait(sqe, &futex, 5, 3, 130, 0), loop_futex_wait(loop, &futex, 5, 3, 130, END))
 START(futex_wake_, futex_wake(sqe, &futex, 5, 3, 130, 0), loop_futex_wake(loop, &futex, 3, 5, 130, END))
 START(futex_waitv_, futex_waitv(sqe, waiters, 2, 0), loop_futex_waitv(loop, waiters, 2, END))
@@ -154,6 +156,7 @@ static const struct {
     ROW(epoll_wait_, 0),
     ROW(msg_ring, 0),
     ROW(msg_ring_fd, 0),
+    ROW(msg_ring_fd_slot, 0),
     ROW(msg_ring_fd_alloc, 0),
     ROW(futex_wait_, 0),
     ROW(futex_wake_, 0),
