@@ -80,19 +80,19 @@ loop_id loop_accept_multishot_direct(struct loop *loop, int fd, int flags, loop_
     return start_accept(loop, __func__, &request, fd, flags, LOOP_SLOT_AUTO);
 }
 
-loop_id loop_pipe_direct(struct loop *loop, int *ret_fds, int flags, int slot, loop_cb *cb, void *arg,
+loop_id loop_pipe_direct(struct loop *loop, int fds[2], int flags, int slot, loop_cb *cb, void *arg,
                          const struct loop_terms *terms)
 {
     struct op_request request = {
         .sqe = {.opcode = IORING_OP_PIPE,
-                .addr = (uint64_t)(uintptr_t)ret_fds,
+                .addr = (uint64_t)(uintptr_t)fds,
                 .pipe_flags = (unsigned)(flags & ~O_CLOEXEC)},
         .cb = cb,
         .arg = arg,
         .terms = terms,
     };
 
-    if (ret_fds == NULL)
+    if (fds == NULL)
         return op_refuse(loop, __func__, terms, -EINVAL);
     return op_start_into(loop, __func__, &request, slot, 2);
 }

@@ -27,10 +27,10 @@ enum { LOOP_SLOT_AUTO = -1 };
 
 /* { 0 }, or NULL, is valid. If only one of both is given there is no other part. At most 1 048 576 in all. */
 struct loop_files_options {
-    uint32_t automatic; /* slots for LOOP_SLOT_AUTO, 0 to automatic - 1; with own 0 as well: 512 */
-    uint32_t own;       /* slots behind them; with automatic 0 as well: 512 */
-    uint32_t flags;     /* none yet: must be 0 */
-    uint32_t reserved;
+    uint32_t automatic LOOP_ZERO; /* slots for LOOP_SLOT_AUTO, 0 to automatic - 1; with own 0 as well: 512 */
+    uint32_t own       LOOP_ZERO; /* slots behind them; with automatic 0 as well: 512 */
+    uint32_t flags     LOOP_ZERO; /* none yet: must be 0 */
+    uint32_t reserved  LOOP_ZERO;
 };
 
 struct loop_files_stats {
@@ -93,9 +93,9 @@ LOOP_API loop_id loop_openat_direct(struct loop *loop, int dirfd, const char *pa
                                     loop_cb *cb, void *arg, const struct loop_terms *terms);
 LOOP_API loop_id loop_openat2_direct(struct loop *loop, int dirfd, const char *path, const struct open_how *how,
                                      size_t size, int slot, loop_cb *cb, void *arg, const struct loop_terms *terms);
-/* ret_fds[2] is borrowed and gets both ends as LOOP_FIXED; res 0. An explicit slot is the reading end, the next one the
+/* Borrows fds, where both ends stand as LOOP_FIXED if res is 0. An explicit slot is the reading end, the next one the
  * writing end. Kernel 6.16. */
-LOOP_API loop_id loop_pipe_direct(struct loop *loop, int *ret_fds, int flags, int slot, loop_cb *cb, void *arg,
+LOOP_API loop_id loop_pipe_direct(struct loop *loop, int fds[2], int flags, int slot, loop_cb *cb, void *arg,
                                   const struct loop_terms *terms);
 
 /* Makes a normal descriptor of the file in a slot, which keeps it. Kernel 6.8. res: the descriptor, yours, with
@@ -116,10 +116,10 @@ LOOP_API loop_id loop_files_update(struct loop *loop, int *fds, uint32_t count, 
 /* { 0 }, or NULL, is valid. At most 16 384 in all; a size of at most 1 GiB. All of it counts against RLIMIT_MEMLOCK of
  * a user without CAP_IPC_LOCK, in whole pages for each buffer. */
 struct loop_fixed_buffers_options {
-    uint32_t count; /* buffers of the pool, index 0 to count - 1; with own 0 as well: 64 */
-    uint32_t size;  /* bytes of each; 0: 16384. A multiple of 4096 is best: pages are pinned whole */
-    uint32_t own;   /* empty places behind them, for memory of yours */
-    uint32_t flags; /* none yet: must be 0 */
+    uint32_t count LOOP_ZERO; /* buffers of the pool, index 0 to count - 1; with own 0 as well: 64 */
+    uint32_t size  LOOP_ZERO; /* bytes of each; 0: 16384. A multiple of 4096 is best: pages are pinned whole */
+    uint32_t own   LOOP_ZERO; /* empty places behind them, for memory of yours */
+    uint32_t flags LOOP_ZERO; /* none yet: must be 0 */
 };
 
 struct loop_fixed_buffers_stats {

@@ -29,9 +29,9 @@ enum loop_listener_flags {
 };
 
 struct loop_listener_options {
-    uint32_t                flags;    /* enum loop_listener_flags; unknown bits give -EINVAL */
-    int                     backlog;  /* 0: SOMAXCONN; negative: -EINVAL */
-    loop_listener_close_cb *on_close; /* called when loop_destroy() closes it, or it is closed without a callback */
+    uint32_t flags                   LOOP_ZERO; /* enum loop_listener_flags; unknown bits give -EINVAL */
+    int backlog                      LOOP_ZERO; /* 0: SOMAXCONN; negative: -EINVAL */
+    loop_listener_close_cb *on_close LOOP_NONE; /* for loop_destroy(), and closes without a callback of their own */
 };
 
 struct loop_listener {

@@ -42,9 +42,9 @@ struct loop_transfer {
 };
 
 struct loop_sendfile_options {
-    uint64_t timeout_ns; /* for the whole; 0: none */
-    uint32_t flags;      /* none yet: must be 0 */
-    uint32_t reserved;
+    uint64_t timeout_ns LOOP_ZERO; /* for the whole; 0: none */
+    uint32_t flags      LOOP_ZERO; /* none yet: must be 0 */
+    uint32_t reserved   LOOP_ZERO;
 };
 
 /* Sends count bytes (UINT64_MAX: up to the end) of in_fd from offset on (LOOP_AT_POSITION: from its position, which

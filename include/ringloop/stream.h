@@ -35,10 +35,10 @@ enum loop_stream_flags {
 };
 
 struct loop_stream_options {
-    uint32_t              flags;              /* enum loop_stream_flags; unknown bits give -EINVAL */
-    uint32_t              write_bytes_max;    /* 0: 64 MiB; more bytes queued than this: -ENOBUFS */
-    uint64_t              connect_timeout_ns; /* 0: the system's */
-    loop_stream_close_cb *on_close; /* called when loop_destroy() closes it, or it is closed without a callback */
+    uint32_t flags                 LOOP_ZERO; /* enum loop_stream_flags; unknown bits give -EINVAL */
+    uint32_t write_bytes_max       LOOP_ZERO; /* 0: 64 MiB; more bytes queued than this: -ENOBUFS */
+    uint64_t connect_timeout_ns    LOOP_ZERO; /* 0: the system's */
+    loop_stream_close_cb *on_close LOOP_NONE; /* for loop_destroy(), and closes without a callback of their own */
 };
 
 enum loop_write_flags {
@@ -46,8 +46,8 @@ enum loop_write_flags {
 };
 
 struct loop_write_terms {
-    uint32_t    flags;   /* enum loop_write_flags; unknown bits give -EINVAL */
-    loop_buffer release; /* takes this lent or kept buffer, which holds the bytes: it goes back when they have left */
+    uint32_t flags      LOOP_ZERO; /* enum loop_write_flags; unknown bits give -EINVAL */
+    loop_buffer release LOOP_ZERO; /* takes this lent or kept buffer of the bytes: it goes back when they have left */
 };
 
 struct loop_write;
