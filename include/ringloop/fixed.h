@@ -4,7 +4,7 @@
  * Files: loop_files_init() makes the loop's table. Its slots come in two parts that never mix: the automatic ones are
  * handed out by the kernel (LOOP_SLOT_AUTO), the own ones by the loop (loop_file_register(), loop_file_reserve()). A
  * slot with a file in it is written LOOP_FIXED(slot) and stands wherever an operation takes a descriptor. It is no
- * descriptor: no system call knows it, no child inherits it, and only the loop can close it.
+ * descriptor: no system call knows it, no child inherits it, and only the loop can close it. Streams take none.
  *
  * Buffers: loop_fixed_buffers_init() makes a table of memory that is pinned once. loop_read_fixed() and its like name a
  * piece of it and its index. */

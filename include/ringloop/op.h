@@ -14,7 +14,10 @@
  * comes back as result->value. Such an operation uses no context: it has no terms, and its id has no generation, so
  * that two alike in opcode, handler and value also share their id.
  *
- * Operations that go on, multishots, are in subscription.h. */
+ * Here: sockets, cancelling, barriers, chains, SQEs of your own. Files: op_file.h, paths: op_path.h, readiness, time
+ * and other rings: op_poll.h, futexes and children: op_wait.h, registered files and buffers: fixed.h, options of
+ * sockets: socket.h, sends without a copy: zero_copy.h, functions that block: work.h. Operations that go on,
+ * multishots: subscription.h. docs/operations.md lists them by opcode. */
 #ifndef RINGLOOP_OP_H
 #define RINGLOOP_OP_H
 
@@ -32,9 +35,8 @@ enum { LOOP_HANDLERS_MAX = 250 };
 #define LOOP_VALUE(value) ((void *)(uintptr_t)(value))
 #define LOOP_VALUE_MAX    ((UINT64_C(1) << 46) - 1)
 
-/* Registers cb(loop, result, arg) as a handler. group: the buffer group of its receiving operations. Returns the
- * handler's number
- * (> 0), -EINVAL, or -ENFILE when all are taken. */
+/* Registers cb(loop, result, arg) as a handler, for as long as the loop lives. group: the buffer group of its receiving
+ * operations. Returns the handler's number (> 0), -EINVAL, or -ENFILE when all are taken. */
 LOOP_API int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t group);
 
 /* Does nothing in the kernel; res 0. */

@@ -14,7 +14,7 @@
 LOOP_BEGIN_DECLS
 
 struct open_how; /* <linux/openat2.h> */
-struct statx;    /* <sys/stat.h> */
+struct statx;    /* <sys/stat.h> with _GNU_SOURCE, or <linux/stat.h> */
 
 /* openat(2), openat2(2); close-on-exec always. res: the descriptor, yours, also if it arrives after a cancel. how is
  * copied: its size says which version it is; -EINVAL below 24 bytes, -E2BIG beyond 64. RESOLVE_BENEATH and its like

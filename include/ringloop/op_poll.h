@@ -13,10 +13,10 @@ LOOP_BEGIN_DECLS
 
 struct epoll_event;
 
-/* Waits once until the descriptor is ready for one of events (POLLIN, POLLOUT … of <poll.h>; EPOLLEXCLUSIVE too);
- * errors and hang-ups (POLLERR, POLLHUP, POLLRDHUP) always
- * count. res: what it is ready for. Level-triggered: ends at once if it is ready already.
- * Regular files are always ready to be read and written; for other events they give -EINVAL. */
+/* Waits once until the descriptor is ready for one of events (POLLIN, POLLOUT ... of <poll.h>; EPOLLEXCLUSIVE too);
+ * errors and hang-ups (POLLERR, POLLHUP, POLLRDHUP) always count. res: what it is ready for. Level-triggered: ends at
+ * once if it is ready already. Regular files are always ready to be read and written; for other events they give
+ * -EINVAL. */
 LOOP_API loop_id loop_poll_add(struct loop *loop, int fd, uint32_t events, loop_cb *cb, void *arg,
                                const struct loop_terms *terms);
 

@@ -3,7 +3,9 @@
  * Life: zeroed > loop_sendfile() > its callback; then it may be used again. The file is read ahead by one piece while
  * the one before is sent, through two buffers of 64 KiB each that are held only while it lasts. (The ring's splice
  * would block a worker of the kernel for each slow peer, and for what is in the page cache costs more than the copy.)
- */
+ *
+ * Nothing else should be sending on the socket meanwhile. For that of a stream (loop_stream_fd()): begin when the
+ * callback of its last write has been called, write nothing to it until the transfer's, and close it after that. */
 #ifndef RINGLOOP_SENDFILE_H
 #define RINGLOOP_SENDFILE_H
 

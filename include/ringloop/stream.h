@@ -74,8 +74,9 @@ struct loop_stream {
     } priv;
 };
 
-/* Takes fd, a connected socket (stream type, else -EINVAL / -ENOTSOCK), as from a listener; borrows stream until its
- * close callback. Returns 0, -EINVAL, -EBADF, -EBUSY (already open), -ECANCELED (the loop is being destroyed). */
+/* Takes fd, a connected socket (stream type, else -EINVAL / -ENOTSOCK), as from a listener; registered files can't be
+ * streams (-EBADF). Borrows stream until its close callback. Returns 0, -EINVAL, -EBADF, -EBUSY (already open),
+ * -ECANCELED (the loop is being destroyed). */
 LOOP_API LOOP_MUST_USE int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd,
                                             const struct loop_stream_options *options);
 

@@ -28,7 +28,8 @@ typedef int32_t loop_work_fn(void *arg);
 /* Starts an operation that calls fn(arg) on a thread of the pool, and then cb(loop, result, arg) with what it returned.
  * Loop thread only. An operation like those of op.h: it counts in ops_max, keeps the loop alive, and ends in exactly
  * one callback; cb may be NULL, but no LOOP_HANDLER(). Before the first loop_run() fn may run already, cb does not.
- * Results of one class on one thread come in the order of start; otherwise in no promised order.
+ * Results of one class on one thread come in the order of start; otherwise in no promised order. Items that never ran
+ * end when they were cancelled or timed out, before others that were started earlier.
  *
  * loop_cancel(), the deadline of the terms and loop_destroy() keep fn from being called if it has not begun: the result
  * is -ECANCELED, or -ETIMEDOUT with LOOP_TIMED_OUT. Once begun it cannot be stopped: the callback comes after it has

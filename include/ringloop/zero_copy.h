@@ -4,8 +4,8 @@
  *   1. with LOOP_MORE: res is the result, bytes or a negative errno, as of send(2). The memory is not free yet.
  *   2. the final one, with LOOP_RELEASED: the kernel has let go of the memory; res is the result once more.
  * LOOP_COPIED: it had copied the bytes after all (kernel 6.3; loopback always does), so that a plain send would be
- * cheaper. Memory is borrowed until the second, and terms.release goes back after it: also where the kernel took
- * nothing.
+ * cheaper; after an error it says nothing. Memory is borrowed until the second, and terms.release goes back after it:
+ * also where the kernel took nothing.
  *
  * For tcp the second comes when the peer has acknowledged the bytes, or the connection is reset: it may take seconds,
  * or as long as the peer does not read. Start the next send after the first. loop_cancel() and deadlines concern the
