@@ -1,13 +1,17 @@
 /* ringloop/op.h: operations: one call for one kernel operation, one callback.
  *
- * Loop thread only; of a loop with LOOP_MODE_SHARED any thread (docs/modes.md). A starting call returns the operation's
- * id (> 0), or a negative errno, and then never calls back: -EINVAL      an argument or a term makes no sense (each
- * call names its own further reasons) -EBADF       the descriptor is negative -ENOBUFS     loop_options.ops_max
- * operations are in flight -ENOMEM      no memory -EOPNOTSUPP  this kernel lacks the operation -ECANCELED   the loop is
- * being destroyed A started operation ends in exactly one final callback, the one without LOOP_MORE. result->res is
- * what the system call of the same name would return, or the negative errno; -ECANCELED after loop_cancel(), -ETIMEDOUT
- * (with LOOP_TIMED_OUT) after its deadline; a count reached before either of them is reported as such. cb may be NULL:
- * nobody is told, a failure is counted in loop_stats.silent_errors. Data buffers are borrowed until the final callback;
+ * Loop thread only; of a loop with LOOP_MODE_SHARED any thread (docs/modes.md).
+ * A starting call returns the operation's id (> 0), or a negative errno, and then never calls back:
+ *   -EINVAL      an argument or a term makes no sense (each call names its own further reasons)
+ *   -EBADF       the descriptor is negative
+ *   -ENOBUFS     loop_options.ops_max operations are in flight
+ *   -ENOMEM      no memory
+ *   -EOPNOTSUPP  this kernel lacks the operation
+ *   -ECANCELED   the loop is being destroyed
+ * A started operation ends in exactly one final callback, the one without LOOP_MORE. result->res is what the system
+ * call of the same name would return, or the negative errno; -ECANCELED after loop_cancel(), -ETIMEDOUT (with
+ * LOOP_TIMED_OUT) after its deadline; a count reached before either of them is reported as such. cb may be NULL: nobody
+ * is told, a failure is counted in loop_stats.silent_errors. Data buffers are borrowed until the final callback;
  * addresses, message headers and iovec arrays are copied. A descriptor may be LOOP_FIXED(slot).
  *
  * Direct mode: cb may be LOOP_HANDLER(n) with a handler registered before; then arg is taken as a value of 46 bits and
@@ -16,8 +20,8 @@
  *
  * Here: sockets, cancelling, barriers, chains, SQEs of your own. Files: op_file.h, paths: op_path.h, readiness, time
  * and other rings: op_poll.h, futexes and children: op_wait.h, registered files and buffers: fixed.h, options of
- * sockets: socket.h, sends without a copy: zero_copy.h, functions that block: work.h. Operations that go on,
- * multishots: subscription.h. docs/operations.md lists them by opcode. */
+ * sockets: socket.h, sends without a copy: zero_copy.h, commands of devices: op_device.h, functions that block: work.h.
+ * Operations that go on, multishots: subscription.h. docs/operations.md lists them by opcode. */
 #ifndef RINGLOOP_OP_H
 #define RINGLOOP_OP_H
 
