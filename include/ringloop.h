@@ -4,8 +4,9 @@
 
 #include <ringloop/address.h>
 #include <ringloop/buffer.h>
-#include <ringloop/fixed.h>
+#include <ringloop/bundle.h>
 #include <ringloop/fanout.h>
+#include <ringloop/fixed.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
 #include <ringloop/mode.h>

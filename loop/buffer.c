@@ -1,152 +1,213 @@
-/* loop/buffer.c: buffer groups: memory that the kernel picks from when data has come.
+/* loop/buffer.c: buffers that are out: lent, kept, given; and how they come home.
  *
- * A group is a ring of buffers shared with the kernel. A buffer is home (in the ring), lent to the callback that runs,
- * or kept. The handle that users see carries a generation, so that one given back twice, or used afterwards, is
- * recognised. */
-#include "loop/loop_private.h"
+ * The handle that users see carries a generation, so that one given back twice, or used afterwards, is recognised. */
+#include "loop/buffer_group.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum buffer_state { BUFFER_HOME, BUFFER_LENT, BUFFER_KEPT, BUFFER_GIVEN };
-
-struct buffer_entry {
-    char       *heap; /* of the copies group: where its bytes are; else NULL */
-    loop_buffer next; /* notes of the owner while it is out */
-    uint32_t    bytes;
-    uint8_t     state; /* enum buffer_state */
-    uint8_t     state_before_given;
-    uint8_t     generation;
-};
-
-/* The group of number BUFFER_COPIES is no group of the kernel's: its buffers are copies on the heap, for data that has
- * to wait long. */
-struct buffer_group {
-    struct io_uring_buf_ring *ring;
-    struct buffer_entry      *entries;
-    char                     *memory;
-    uint32_t                  count, size, out;
-    uint32_t                  free; /* of copies: 1 + the first free entry, which names the next so; 0: none */
-    uint16_t                  tail;
-    bool                      copies;
-    struct context_link       parked;
-    uint32_t                  parked_count;
-};
-
-/* Handle: 1, generation (7), group (8), buffer (16). */
-enum { HANDLE_GROUP_SHIFT = 16, HANDLE_GENERATION_SHIFT = 24, GENERATION_MASK = 0x7f, PAGE = 4096, COPIES_MAX = 65536 };
+/* Handle: 1, generation (7), group (8), part (16). */
+enum { HANDLE_GROUP_SHIFT = 16, HANDLE_GENERATION_SHIFT = 24 };
 static const loop_buffer handle_mark = 1u << 31;
+_Static_assert(BUFFER_COPIES <= 0xff, "a group's number fits into a handle");
 
-static loop_buffer handle_of(const struct buffer_group *group, uint16_t number, uint16_t bid)
+static loop_buffer handle_of(const struct buffer_group *group, const struct buffer_part *part, uint32_t index)
 {
-    return handle_mark | (loop_buffer)group->entries[bid].generation << HANDLE_GENERATION_SHIFT |
-           (loop_buffer)number << HANDLE_GROUP_SHIFT | bid;
+    return handle_mark | (loop_buffer)part->generation << HANDLE_GENERATION_SHIFT |
+           (loop_buffer)group->number << HANDLE_GROUP_SHIFT | index;
 }
 
-/* The entry of a buffer that is out; NULL for any other handle. */
-static struct buffer_entry *entry_of(struct loop *loop, loop_buffer buffer, struct buffer_group **ret_group)
+/* What a handle named once; out or not. NULL if that is no part. */
+static struct buffer_part *part_in(struct loop *loop, loop_buffer buffer, struct buffer_group **ret_group)
 {
     uint32_t             number = buffer >> HANDLE_GROUP_SHIFT & 0xff;
-    uint16_t             bid = (uint16_t)buffer;
     struct buffer_group *group;
 
     if ((buffer & handle_mark) == 0 || number > BUFFER_COPIES || (group = loop->groups[number]) == NULL ||
-        bid >= group->count || group->entries[bid].state == BUFFER_HOME ||
-        handle_of(group, (uint16_t)number, bid) != buffer)
+        (uint16_t)buffer >= group->parts_count)
         return NULL;
     *ret_group = group;
-    return &group->entries[bid];
+    return &group->parts[(uint16_t)buffer];
 }
 
-static char *memory_of(const struct buffer_group *group, const struct buffer_entry *entry)
+/* The part of a handle that is out; NULL for any other handle. */
+static struct buffer_part *part_of(struct loop *loop, loop_buffer buffer, struct buffer_group **ret_group)
 {
-    if (entry->heap != NULL)
-        return entry->heap;
-    return group->memory + (size_t)(entry - group->entries) * group->size;
+    struct buffer_part *part = part_in(loop, buffer, ret_group);
+
+    return part != NULL && part->state != BUFFER_HOME && handle_of(*ret_group, part, (uint16_t)buffer) == buffer ? part
+                                                                                                                 : NULL;
 }
 
-static void provide(struct buffer_group *group, uint16_t bid)
+void buffer_provide(struct buffer_group *group, uint16_t bid, char *memory)
 {
     struct io_uring_buf *slot = &group->ring->bufs[group->tail & (group->count - 1)];
 
-    slot->addr = (uint64_t)(uintptr_t)(group->memory + (size_t)bid * group->size);
+    slot->addr = (uint64_t)(uintptr_t)memory;
     slot->len = group->size;
     slot->bid = bid;
+    group->home++;
     __atomic_store_n(&group->ring->tail, ++group->tail, __ATOMIC_RELEASE);
 }
 
-static void group_free(struct loop *loop, struct buffer_group *group)
+void buffer_provide_plain(struct buffer_group *group, uint16_t bid)
 {
-    for (uint32_t bid = 0; group->copies && bid < group->count; bid++)
-        memory_free(loop, group->entries[bid].heap);
-    memory_free_aligned(loop, group->ring);
-    memory_free_aligned(loop, group->memory);
-    memory_free(loop, group->entries);
-    memory_free(loop, group);
+    group->parts[group->last].after = bid;
+    group->last = bid;
+    buffer_provide(group, bid, group->parts[bid].data);
 }
 
-static int group_register(struct loop *loop, struct buffer_group *group, uint16_t number)
+bool buffer_parts_grow(struct loop *loop, struct buffer_group *group)
 {
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uint64_t)(uintptr_t)group->ring,
-        .ring_entries = group->count,
-        .bgid = number,
-    };
+    uint32_t            count = group->parts_count == 0 ? 16 : group->parts_count * 2;
+    struct buffer_part *parts;
 
-    return seam_ring_register(loop->ring.uring.ring_fd, IORING_REGISTER_PBUF_RING, &reg, 1);
-}
-
-static int group_make(struct loop *loop, uint16_t number, uint32_t count, uint32_t size)
-{
-    struct buffer_group *group = memory_resize(loop, NULL, sizeof(*group));
-    int                  r = -ENOMEM;
-
-    if (group == NULL)
-        return -ENOMEM;
-    *group = (struct buffer_group){.count = count, .size = size};
-    context_list_init(&group->parked);
-    group->ring = memory_new_aligned(loop, PAGE, count * sizeof(struct io_uring_buf));
-    group->memory = memory_new_aligned(loop, PAGE, (size_t)count * size);
-    group->entries = memory_resize(loop, NULL, count * sizeof(group->entries[0]));
-    if (group->ring == NULL || group->memory == NULL || group->entries == NULL)
-        goto fail;
-    memset(group->ring, 0, count * sizeof(struct io_uring_buf));
-    memset(group->entries, 0, count * sizeof(group->entries[0]));
-    for (uint32_t bid = 0; bid < count; bid++)
-        provide(group, (uint16_t)bid);
-    r = group_register(loop, group, number);
-    if (r < 0)
-        goto fail;
-    loop->groups[number] = group;
-    return 0;
-fail:
-    group_free(loop, group);
-    return r;
-}
-
-int buffer_group_use(struct loop *loop, uint16_t group)
-{
-    if (group >= BUFFER_GROUPS_MAX)
-        return -EINVAL;
-    if (loop->groups[group] != NULL)
-        return 0;
-    if (group != LOOP_GROUP_DEFAULT)
-        return -EINVAL;
-    return group_make(loop, group, loop->options.buffer_count, loop->options.buffer_size);
-}
-
-void buffer_groups_destroy(struct loop *loop)
-{
-    for (uint16_t i = 0; i <= BUFFER_COPIES; i++) {
-        struct io_uring_buf_reg reg = {.bgid = i};
-
-        if (loop->groups[i] == NULL)
-            continue;
-        if (i != BUFFER_COPIES)
-            (void)seam_ring_register(loop->ring.uring.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
-        group_free(loop, loop->groups[i]);
-        loop->groups[i] = NULL;
+    if (count > BUFFER_PARTS_MAX || (parts = memory_resize(loop, group->parts, count * sizeof(parts[0]))) == NULL)
+        return false;
+    group->parts = parts;
+    for (uint32_t i = count; i-- > group->parts_count;) {
+        parts[i] = (struct buffer_part){.free_next = group->parts_free};
+        group->parts_free = i + 1;
     }
+    group->parts_count = count;
+    return true;
+}
+
+static struct buffer_part *part_take(struct buffer_group *group, uint32_t *ret_index)
+{
+    struct buffer_part *part;
+
+    CHECK(group->parts_free != 0);
+    *ret_index = group->parts_free - 1;
+    part = &group->parts[*ret_index];
+    group->parts_free = part->free_next;
+    return part;
+}
+
+/* ---- received */
+
+static inline void lend(struct loop *loop, struct buffer_group *group, struct buffer_part *part, uint64_t holder,
+                        uint32_t bytes)
+{
+    part->state = BUFFER_LENT;
+    part->holder = holder;
+    part->bytes = bytes;
+    part->bundle_next = 0;
+    group->out++;
+    loop->buffers_out++;
+}
+
+static inline void buffer_taken(struct buffer_group *group)
+{
+    if (--group->home == 0)
+        group->empty_ever++;
+}
+
+static inline struct buffer_part *receive_into(struct loop *loop, struct buffer_group *group, uint64_t holder,
+                                               uint16_t bid, uint32_t bytes)
+{
+    struct buffer_part *part = &group->parts[bid];
+
+    CHECK(bid < group->count && part->state == BUFFER_HOME);
+    lend(loop, group, part, holder, bytes);
+    if (unlikely(part->lost)) /* it was there all the time */
+        part->lost = false;
+    else
+        buffer_taken(group);
+    return part;
+}
+
+/* The rest of what did not find room in the first: in the order in which buffers were provided. */
+static __attribute__((noinline)) void received_bundle(struct loop *loop, struct buffer_group *group,
+                                                      const struct completion *completion, struct buffer_part *before)
+{
+    uint32_t left = (uint32_t)completion->res - group->size;
+
+    before->bytes = group->size;
+    while (left > 0) {
+        uint32_t bytes = left < group->size ? left : group->size;
+        uint16_t bid = before->after;
+
+        left -= bytes;
+        before->bundle_next = handle_of(group, &group->parts[bid], bid);
+        before = receive_into(loop, group, completion->user_data, bid, bytes);
+    }
+}
+
+static inline void received_plain(struct loop *loop, struct buffer_group *group, const struct completion *completion,
+                                  uint16_t bid, struct loop_result *result)
+{
+    struct buffer_part *part = receive_into(loop, group, completion->user_data, bid, (uint32_t)completion->res);
+
+    result->flags |= LOOP_BUFFER;
+    result->buffer = handle_of(group, part, bid);
+    result->data = part->data;
+    if (unlikely((uint32_t)completion->res > group->size)) {
+        result->flags |= LOOP_BUNDLE;
+        received_bundle(loop, group, completion, part);
+    }
+}
+
+/* The next bytes of a buffer that may go on being filled. */
+static __attribute__((noinline)) void received_incremental(struct loop *loop, struct buffer_group *group,
+                                                           const struct completion *completion, uint16_t bid,
+                                                           struct loop_result *result)
+{
+    struct buffer_fill *fill = &group->fills[bid];
+    struct buffer_part *part;
+    uint32_t            bytes = (uint32_t)completion->res, index;
+
+    CHECK(bid < group->count && !fill->used_up && bytes <= group->size - fill->offset);
+    part = part_take(group, &index); /* a spare one is always there: see spare() */
+    part->bid = bid;
+    part->data = group->memory + (size_t)bid * group->size + fill->offset;
+    lend(loop, group, part, completion->user_data, bytes);
+    fill->offset += bytes;
+    fill->parts++;
+    if ((completion->flags & IORING_CQE_F_BUF_MORE) != 0) {
+        result->flags |= LOOP_BUFFER_MORE;
+    } else {
+        fill->used_up = true;
+        buffer_taken(group);
+    }
+    result->flags |= LOOP_BUFFER;
+    result->buffer = handle_of(group, part, index);
+    result->data = part->data;
+}
+
+/* Whether it still stands in the ring: -1 if the kernel does not tell. */
+static int stands_in_ring(struct loop *loop, const struct buffer_group *group, uint16_t bid)
+{
+    uint16_t head;
+
+    if (buffer_group_head(loop, group->number, &head) < 0)
+        return -1;
+    for (; head != group->tail; head++)
+        if (group->ring->bufs[head & (group->count - 1)].bid == bid)
+            return 1;
+    return 0;
+}
+
+/* No bytes came in it, and yet the kernel names a buffer: has it been taken out of the ring or not? At the end of a
+ * file it has. After an error it may or may not: if the kernel does not tell, better lost than in the ring twice. */
+static __attribute__((noinline, cold)) void received_nothing(struct loop *loop, struct buffer_group *group,
+                                                             uint16_t bid, bool error)
+{
+    int stands;
+
+    if (group->kind != BUFFER_PLAIN || bid >= group->count || group->parts[bid].state != BUFFER_HOME ||
+        group->parts[bid].lost)
+        return;
+    stands = stands_in_ring(loop, group, bid);
+    if (stands > 0)
+        return;
+    buffer_taken(group);
+    if (stands < 0 && error) {
+        group->parts[bid].lost = true;
+        return;
+    }
+    buffer_provide_plain(group, bid);
+    buffer_feed(loop, group);
 }
 
 void buffer_received(struct loop *loop, uint16_t number, const struct completion *completion,
@@ -155,70 +216,169 @@ void buffer_received(struct loop *loop, uint16_t number, const struct completion
     struct buffer_group *group = loop->groups[number];
     uint16_t             bid = (uint16_t)(completion->flags >> IORING_CQE_BUFFER_SHIFT);
 
-    CHECK(group != NULL && bid < group->count);
-    CHECK(group->entries[bid].state == BUFFER_HOME);
-    group->entries[bid].state = BUFFER_LENT;
-    group->out++;
-    loop->buffers_out++;
-    result->flags |= LOOP_BUFFER;
-    result->buffer = handle_of(group, number, bid);
-    result->data = group->memory + (size_t)bid * group->size;
+    CHECK(group != NULL);
+    if (unlikely(completion->res <= 0))
+        received_nothing(loop, group, bid, completion->res < 0);
+    else if (likely(group->kind == BUFFER_PLAIN))
+        received_plain(loop, group, completion, bid, result);
+    else
+        received_incremental(loop, group, completion, bid, result);
+}
+
+/* ---- given back */
+
+static void part_free(struct buffer_group *group, struct buffer_part *part, uint32_t index)
+{
+    part->free_next = group->parts_free;
+    group->parts_free = index + 1;
+}
+
+static void give_back_incremental(struct loop *loop, struct buffer_group *group, struct buffer_part *part)
+{
+    struct buffer_fill *fill = &group->fills[part->bid];
+
+    if (--fill->parts > 0 || !fill->used_up)
+        return;
+    *fill = (struct buffer_fill){0};
+    buffer_provide(group, part->bid, group->memory + (size_t)part->bid * group->size);
+    buffer_feed(loop, group);
+}
+
+static __attribute__((noinline)) void give_back_other(struct loop *loop, struct buffer_group *group,
+                                                      struct buffer_part *part, uint32_t index)
+{
+    if (group->kind == BUFFER_INCREMENTAL) {
+        give_back_incremental(loop, group, part);
+    } else {
+        memory_free(loop, part->data);
+        part->data = NULL;
+    }
+    part_free(group, part, index);
+}
+
+static void give_back(struct loop *loop, struct buffer_group *group, struct buffer_part *part, uint16_t index)
+{
+    if (part->state != BUFFER_LENT)
+        buffer_held(loop, group, part, -1);
+    part->state = BUFFER_HOME;
+    part->generation = (part->generation + 1) & BUFFER_GENERATION_MASK;
+    group->out--;
+    loop->buffers_out--;
+    if (unlikely(group->kind != BUFFER_PLAIN)) {
+        give_back_other(loop, group, part, index);
+        return;
+    }
+    buffer_provide_plain(group, index);
+    buffer_feed(loop, group);
+}
+
+/* The one buffer of a completion, or the one after it in a bundle; which is returned. */
+static inline loop_buffer callback_done_with(struct loop *loop, loop_buffer buffer)
+{
+    struct buffer_group *group;
+    struct buffer_part  *part = part_in(loop, buffer, &group);
+    loop_buffer          next;
+
+    if (part == NULL)
+        return 0; /* its group is gone */
+    next = part->bundle_next;
+    part->bundle_next = 0;
+    if (part->state == BUFFER_LENT && handle_of(group, part, (uint16_t)buffer) == buffer)
+        give_back(loop, group, part, (uint16_t)buffer);
+    return next;
+}
+
+void buffer_callback_done(struct loop *loop, loop_buffer buffer)
+{
+    do
+        buffer = callback_done_with(loop, buffer);
+    while (unlikely(buffer != 0));
+}
+
+bool buffer_bundle_next(struct loop *loop, loop_buffer *buffer, struct loop_result *ret_piece)
+{
+    struct buffer_group *group;
+    struct buffer_part  *part = part_of(loop, *buffer, &group);
+
+    if (part == NULL)
+        return false;
+    *ret_piece = (struct loop_result){
+        .res = (int32_t)part->bytes,
+        .flags = LOOP_BUFFER,
+        .data = part->data,
+        .buffer = *buffer,
+    };
+    *buffer = part->bundle_next;
+    return true;
+}
+
+/* ---- kept and given */
+
+/* In incremental groups a part that stays out needs another in its place for the next completion. */
+static int spare(struct loop *loop, loop_buffer buffer)
+{
+    struct buffer_group *group;
+
+    if (part_of(loop, buffer, &group) == NULL || group->kind != BUFFER_INCREMENTAL || group->parts_free != 0)
+        return 0;
+    return buffer_parts_grow(loop, group) ? 0 : -ENOMEM;
+}
+
+int buffer_check_giving(struct loop *loop, loop_buffer buffer)
+{
+    struct buffer_group *group;
+    struct buffer_part  *part = part_of(loop, buffer, &group);
+
+    return part == NULL || part->state == BUFFER_GIVEN ? -EINVAL : spare(loop, buffer);
+}
+
+void buffer_hand_over(struct loop *loop, loop_buffer buffer)
+{
+    struct buffer_group *group;
+    struct buffer_part  *part = part_of(loop, buffer, &group);
+
+    CHECK(part != NULL && part->state != BUFFER_GIVEN);
+    part->state_before_given = part->state;
+    part->state = BUFFER_GIVEN;
+    if (part->state_before_given == BUFFER_LENT)
+        buffer_held(loop, group, part, 1);
+}
+
+void buffer_hand_back(struct loop *loop, loop_buffer buffer)
+{
+    struct buffer_group *group;
+    struct buffer_part  *part = part_of(loop, buffer, &group);
+
+    CHECK(part != NULL && part->state == BUFFER_GIVEN);
+    part->state = part->state_before_given;
+    if (part->state == BUFFER_LENT)
+        buffer_held(loop, group, part, -1);
+}
+
+void buffer_release(struct loop *loop, loop_buffer buffer)
+{
+    struct buffer_group *group;
+    struct buffer_part  *part = part_of(loop, buffer, &group);
+
+    CHECK(part != NULL);
+    give_back(loop, group, part, (uint16_t)buffer);
 }
 
 void buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, struct loop_result *result)
 {
     struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
+    struct buffer_part  *part = part_of(loop, buffer, &group);
 
-    CHECK(entry != NULL);
-    entry->state = BUFFER_LENT;
+    CHECK(part != NULL);
+    if (part->state != BUFFER_LENT)
+        buffer_held(loop, group, part, -1);
+    part->state = BUFFER_LENT;
     *result = (struct loop_result){
         .res = (int32_t)bytes,
         .flags = LOOP_MORE | LOOP_BUFFER,
         .buffer = buffer,
-        .data = memory_of(group, entry),
+        .data = part->data,
     };
-}
-
-/* Arms parked multishots in the order they stopped, as many as there are buffers. */
-static void run_unpark(struct loop *loop, struct loop_task *task)
-{
-    (void)task;
-    for (uint32_t i = 0; i < BUFFER_GROUPS_MAX; i++) {
-        struct buffer_group *group = loop->groups[i];
-        uint32_t             home;
-
-        if (group == NULL)
-            continue;
-        for (home = group->count - group->out; home > 0 && group->parked_count > 0; home--) {
-            struct context_link *link = context_list_pop(&group->parked);
-
-            group->parked_count--;
-            multishot_arm(loop, context_of_link(link), false);
-        }
-    }
-}
-
-static void give_back(struct loop *loop, struct buffer_group *group, struct buffer_entry *entry)
-{
-    uint16_t bid = (uint16_t)(entry - group->entries);
-
-    entry->state = BUFFER_HOME;
-    entry->generation = (entry->generation + 1) & GENERATION_MASK;
-    group->out--;
-    loop->buffers_out--;
-    if (group->copies) {
-        memory_free(loop, entry->heap);
-        entry->heap = NULL;
-        entry->next = group->free;
-        group->free = bid + 1u;
-        return;
-    }
-    provide(group, bid);
-    if (unlikely(group->parked_count > 0)) {
-        loop->unpark.run = run_unpark;
-        loop_task_add(loop, &loop->unpark);
-    }
 }
 
 static struct buffer_group *copies(struct loop *loop)
@@ -226,176 +386,95 @@ static struct buffer_group *copies(struct loop *loop)
     struct buffer_group *group = loop->groups[BUFFER_COPIES];
 
     if (group == NULL && (group = memory_resize(loop, NULL, sizeof(*group))) != NULL) {
-        *group = (struct buffer_group){.copies = true};
+        *group = (struct buffer_group){.kind = BUFFER_HEAP, .number = BUFFER_COPIES};
         context_list_init(&group->parked);
         loop->groups[BUFFER_COPIES] = group;
     }
     return group;
 }
 
-static bool copies_grow(struct loop *loop, struct buffer_group *group)
-{
-    uint32_t             count = group->count == 0 ? 16 : group->count * 2;
-    struct buffer_entry *entries;
-
-    if (count > COPIES_MAX || (entries = memory_resize(loop, group->entries, count * sizeof(entries[0]))) == NULL)
-        return false;
-    group->entries = entries;
-    for (uint32_t bid = count; bid-- > group->count;) {
-        entries[bid] = (struct buffer_entry){.next = group->free};
-        group->free = bid + 1;
-    }
-    group->count = count;
-    return true;
-}
-
 loop_buffer buffer_copy_out(struct loop *loop, loop_buffer buffer, uint32_t bytes)
 {
     struct buffer_group *from, *group = copies(loop);
-    struct buffer_entry *entry = entry_of(loop, buffer, &from), *copy;
+    struct buffer_part  *part = part_of(loop, buffer, &from), *copy;
+    uint32_t             index;
     char                *heap;
 
-    CHECK(entry != NULL);
-    if (from->copies || group == NULL || (group->free == 0 && !copies_grow(loop, group)) ||
+    CHECK(part != NULL);
+    if (from->kind == BUFFER_HEAP || group == NULL || (group->parts_free == 0 && !buffer_parts_grow(loop, group)) ||
         (heap = memory_resize(loop, NULL, bytes)) == NULL)
         return buffer;
-    memcpy(heap, memory_of(from, entry), bytes);
-    copy = &group->entries[group->free - 1];
-    group->free = copy->next;
-    copy->heap = heap;
-    copy->bytes = bytes;
+    memcpy(heap, part->data, bytes);
+    copy = part_take(group, &index);
+    copy->data = heap;
+    lend(loop, group, copy, 0, bytes);
     copy->state = BUFFER_KEPT;
-    group->out++;
-    loop->buffers_out++;
-    give_back(loop, from, entry);
-    return handle_of(group, BUFFER_COPIES, (uint16_t)(copy - group->entries));
-}
-
-void buffer_callback_done(struct loop *loop, loop_buffer buffer)
-{
-    struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
-
-    if (entry != NULL && entry->state == BUFFER_LENT)
-        give_back(loop, group, entry);
-}
-
-bool buffer_is_free_to_give(struct loop *loop, loop_buffer buffer)
-{
-    struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
-
-    return entry != NULL && entry->state != BUFFER_GIVEN;
-}
-
-void buffer_hand_over(struct loop *loop, loop_buffer buffer)
-{
-    struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
-
-    CHECK(entry != NULL && entry->state != BUFFER_GIVEN);
-    entry->state_before_given = entry->state;
-    entry->state = BUFFER_GIVEN;
-}
-
-void buffer_hand_back(struct loop *loop, loop_buffer buffer)
-{
-    struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
-
-    CHECK(entry != NULL && entry->state == BUFFER_GIVEN);
-    entry->state = entry->state_before_given;
-}
-
-void buffer_release(struct loop *loop, loop_buffer buffer)
-{
-    struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
-
-    CHECK(entry != NULL);
-    give_back(loop, group, entry);
-}
-
-void buffer_park(struct loop *loop, struct context *context)
-{
-    struct context_arm  *arm = context_arm(context);
-    struct buffer_group *group = loop->groups[arm->group];
-
-    context->state = CONTEXT_PARKED;
-    context_list_append(&group->parked, &arm->link);
-    group->parked_count++;
-    loop->stats.buffers_parked++;
-}
-
-void buffer_unpark(struct loop *loop, struct context *context)
-{
-    struct context_arm *arm = context_arm(context);
-
-    context_list_remove(&arm->link);
-    loop->groups[arm->group]->parked_count--;
-}
-
-bool buffer_at_hand(struct loop *loop, uint16_t group)
-{
-    return loop->groups[group]->out < loop->groups[group]->count;
+    give_back(loop, from, part, (uint16_t)buffer);
+    return handle_of(group, copy, index);
 }
 
 void buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes)
 {
     struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
+    struct buffer_part  *part = part_of(loop, buffer, &group);
 
-    CHECK(entry != NULL);
-    entry->next = next;
-    entry->bytes = bytes;
+    CHECK(part != NULL);
+    part->note_next = next;
+    part->bytes = bytes;
 }
 
 void buffer_noted(struct loop *loop, loop_buffer buffer, loop_buffer *ret_next, uint32_t *ret_bytes)
 {
     struct buffer_group *group;
-    struct buffer_entry *entry = entry_of(loop, buffer, &group);
+    struct buffer_part  *part = part_of(loop, buffer, &group);
 
-    CHECK(entry != NULL);
-    *ret_next = entry->next;
-    *ret_bytes = entry->bytes;
+    CHECK(part != NULL);
+    *ret_next = part->note_next;
+    *ret_bytes = part->bytes;
 }
+
+/* ---- calls */
 
 int loop_buffer_keep(struct loop *loop, loop_buffer buffer)
 {
     struct buffer_group *group;
-    struct buffer_entry *entry;
+    struct buffer_part  *part;
 
     loop_check_owner(loop, __func__);
-    entry = entry_of(loop, buffer, &group);
-    if (entry == NULL || entry->state != BUFFER_LENT)
+    part = part_of(loop, buffer, &group);
+    if (part == NULL || part->state != BUFFER_LENT)
         return -EINVAL;
-    entry->state = BUFFER_KEPT;
+    if (spare(loop, buffer) < 0)
+        return -ENOMEM;
+    part = part_of(loop, buffer, &group); /* the parts may have moved */
+    part->state = BUFFER_KEPT;
+    buffer_held(loop, group, part, 1);
     return 0;
 }
 
 int loop_buffer_return(struct loop *loop, loop_buffer buffer)
 {
     struct buffer_group *group;
-    struct buffer_entry *entry;
+    struct buffer_part  *part;
 
     loop_check_owner(loop, __func__);
-    entry = entry_of(loop, buffer, &group);
-    if (entry == NULL || entry->state == BUFFER_GIVEN)
+    part = part_of(loop, buffer, &group);
+    if (part == NULL || part->state == BUFFER_GIVEN)
         return -EINVAL;
-    give_back(loop, group, entry);
+    give_back(loop, group, part, (uint16_t)buffer);
     return 0;
 }
 
 void *loop_buffer_data(struct loop *loop, loop_buffer buffer, size_t *ret_size)
 {
     struct buffer_group *group;
-    struct buffer_entry *entry;
+    struct buffer_part  *part;
 
     loop_check_owner(loop, __func__);
-    entry = entry_of(loop, buffer, &group);
-    if (entry == NULL)
+    part = part_of(loop, buffer, &group);
+    if (part == NULL)
         return NULL;
     if (ret_size != NULL)
-        *ret_size = group->copies ? entry->bytes : group->size;
-    return memory_of(group, entry);
+        *ret_size = group->kind == BUFFER_PLAIN ? group->size : part->bytes;
+    return part->data;
 }

@@ -92,14 +92,34 @@ void cancel_retry_due(struct loop *loop)
             ask(loop, context, LATER);
 }
 
+/* Asked once, and once more: if it goes on all the same, there will be another reason to ask. */
+void cancel_rest(struct loop *loop, struct context *context)
+{
+    uint64_t value = user_data_to_value(context->id) | (uint64_t)FIRST << ATTEMPT_SHIFT;
+
+    context_arm(context)->standing_back = send_cancel(loop, context->id, 0, value) == 0;
+}
+
+static void rest_missed(struct loop *loop, struct context *context, enum attempt missed)
+{
+    uint64_t value = user_data_to_value(context->id) | (uint64_t)AT_ONCE << ATTEMPT_SHIFT;
+
+    if (context->state == CONTEXT_ACTIVE && context_is_multishot(context) && context_arm(context)->standing_back)
+        context_arm(context)->standing_back = missed == FIRST && send_cancel(loop, context->id, 0, value) == 0;
+}
+
 void cancel_completed(struct loop *loop, const struct completion *completion)
 {
     uint64_t        value = user_data_value(completion->user_data);
     enum attempt    missed = (enum attempt)(value >> ATTEMPT_SHIFT);
     struct context *context = value == 0 ? NULL : context_find_value(&loop->pool, user_data_to_value(value));
 
-    if (context == NULL || !shall_end(context) || !can_be_found(context) || loop->destroying)
+    if (context == NULL || !can_be_found(context) || loop->destroying)
         return;
+    if (!shall_end(context)) {
+        rest_missed(loop, context, missed);
+        return;
+    }
     if (completion->res == -ENOENT && missed == FIRST)
         ask(loop, context, AT_ONCE);
     else

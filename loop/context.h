@@ -17,7 +17,7 @@
 /* How completions of it are treated. */
 enum context_kind {
     CONTEXT_ONE_SHOT,
-    CONTEXT_LENDING,   /* one-shot, into a buffer that the kernel picks from a group */
+    CONTEXT_LENDING,   /* one-shot, into or out of buffers that the kernel picks from a group */
     CONTEXT_RAW,       /* may complete often; ends when the kernel says so */
     CONTEXT_WORK,      /* a function for the work pool; always extended */
     CONTEXT_ZERO_COPY, /* two completions: the result, then the notification that the memory is free */
@@ -81,9 +81,12 @@ struct context_arm {
     uint32_t len;
     uint16_t ioprio;
     uint16_t group;
+    uint16_t kept; /* buffers that the user keeps of what it has received */
     uint8_t  sqe_flags;
-    bool     in_extended; /* which of its two places this is */
-    uint8_t  probe;       /* what a probe has asked the kernel */
+    bool     in_extended   : 1; /* which of its two places this is */
+    bool     fed           : 1; /* it has received something since it was armed */
+    bool     standing_back : 1; /* its end was asked for, so that others get buffers */
+    uint8_t  probe         : 4; /* what a probe has asked the kernel */
 };
 
 /* What another thread has started and the loop's own has not seen yet. Its context still counts as free. */

@@ -168,8 +168,6 @@ static void complete_one_shot(struct loop *loop, struct context *context, const 
     struct loop_result result = {.res = completion->res};
 
     take_flags(completion, &result);
-    if (context->kind == CONTEXT_LENDING && (completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
-        buffer_received(loop, context_arm(context)->group, completion, &result);
     if (context->kind == CONTEXT_RAW) {
         result.cqe_flags = completion->flags;
         result.data = mode_extra(loop, completion);
@@ -230,7 +228,7 @@ static __attribute__((noinline)) void complete_direct_rarely(struct loop *loop, 
         result.flags |= zero_copy_released(completion);
         result.res = 0;
     }
-    if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
+    if ((completion->flags & IORING_CQE_F_BUFFER) != 0)
         buffer_received(loop, handler->group, completion, &result);
     if ((completion->flags & IORING_CQE_F_MORE) != 0)
         result.flags |= LOOP_MORE;
@@ -276,6 +274,8 @@ static void complete_other(struct loop *loop, const struct completion *completio
             observe_stale(loop, completion);
         else if (context_is_multishot(context))
             multishot_complete(loop, context, completion);
+        else if (context->kind == CONTEXT_LENDING)
+            lend_complete(loop, context, completion);
         else if (context->kind == CONTEXT_ZERO_COPY)
             zero_copy_complete(loop, context, completion);
         else if (context->kind == CONTEXT_RECV_ZC)

@@ -60,7 +60,8 @@ static int options_complete(struct loop_options *options)
     if (options->sq_entries > SQ_ENTRIES_MOST || options->cq_entries > CQ_ENTRIES_MOST || options->ops_max > OPS_MOST ||
         (options->cq_entries != 0 && options->cq_entries < options->sq_entries) ||
         options->buffer_count > BUFFER_COUNT_MOST || (options->buffer_count & (options->buffer_count - 1)) != 0 ||
-        options->buffer_size > INT32_MAX || options->reserved != 0 || options->posts_max > OPS_MOST)
+        options->buffer_size > INT32_MAX || options->reserved != 0 || options->posts_max > OPS_MOST ||
+        buffer_budget_check(options->buffer_budget) < 0)
         return -EINVAL;
     return mode_check(options) < 0 ? -EINVAL : work_options_complete(&options->work);
 }
@@ -490,6 +491,7 @@ void stats_fill(const struct loop *loop, struct loop_stats *ret_stats)
     ret_stats->ops_in_flight = loop_ops_in_flight(loop);
     ret_stats->ops_finished = ret_stats->ops_started - ret_stats->ops_in_flight;
     ret_stats->buffers_lent = loop->buffers_out;
+    ret_stats->buffer_bytes = loop->buffer_bytes;
     ret_stats->posts = __atomic_load_n(&loop->posts.count, __ATOMIC_RELAXED);
     ret_stats->posts_full = __atomic_load_n(&loop->posts.full, __ATOMIC_RELAXED);
     ret_stats->wakes = __atomic_load_n(&loop->wakes, __ATOMIC_RELAXED);

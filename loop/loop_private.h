@@ -69,8 +69,9 @@ struct zcrx_queue;
 struct block;
 struct wall;
 enum {
-    BUFFER_GROUPS_MAX = 16,
+    BUFFER_GROUPS_MAX = 64,
     BUFFER_COPIES = BUFFER_GROUPS_MAX,
+    BUFFER_CLASSES = 4,
     DISPATCH_BATCH = 256,
     OPCODES_MAX = 128,
     OPCODE_NONE = 127
@@ -127,8 +128,9 @@ struct loop {
 
     /* Buffers. */
     struct buffer_group *groups[BUFFER_GROUPS_MAX + 1];
-    struct loop_task     unpark;
-    uint64_t             buffers_out;
+    uint16_t             classes[BUFFER_CLASSES]; /* numbers of the groups by size; 0: not made yet */
+    uint16_t             groups_made;
+    uint64_t             buffers_out, buffer_bytes;
     struct zcrx_queue   *zcrx_queues; /* registered; as long as the ring */
 
     /* Registered files and buffers; NULL: no table. */
@@ -317,6 +319,7 @@ void cancel_context(struct loop *loop, struct context *context);
 void cancel_to_pause(struct loop *loop, struct context *context);
 int  cancel_id(struct loop *loop, loop_id id); /* as loop_cancel() on the owner's thread */
 void cancel_retry_due(struct loop *loop);
+void cancel_rest(struct loop *loop, struct context *context); /* for the loop: the user knows nothing of it */
 void cancel_all_contexts(struct loop *loop);
 void cancel_any(struct loop *loop);
 /* The operation before it in its chain has ended. */
@@ -335,10 +338,16 @@ void barrier_withdraw(struct loop *loop, struct context *context);
 /* multishot.c */
 void multishot_complete(struct loop *loop, struct context *context, const struct completion *completion);
 
+/* buffer_group.c: whether an operation may use the group of its SQE, which is made if it is the default one: 0,
+ * -EINVAL, or what making it gave. */
+int  buffer_group_use(struct loop *loop, const struct io_uring_sqe *sqe, enum context_kind kind);
+void buffer_groups_destroy(struct loop *loop);
+int  buffer_budget_check(uint64_t bytes); /* 0, or -EINVAL if it is too little, or more than the groups can hold */
+/* Where the kernel takes the next buffer from; an error if it does not tell. */
+int  buffer_group_head(struct loop *loop, uint16_t group, uint16_t *ret_head);
+
 /* buffer.c */
-int         buffer_group_use(struct loop *loop, uint16_t group);
-void        buffer_groups_destroy(struct loop *loop);
-/* Fills in data, buffer and LOOP_BUFFER of a result that came with a buffer: it is lent from now on. */
+/* Fills in data, buffer and flags of a result that came with a buffer: it is lent from now on. */
 void        buffer_received(struct loop *loop, uint16_t group, const struct completion *completion,
                             struct loop_result *result);
 /* Lends a kept buffer to a callback again, as in a result. */
@@ -346,20 +355,32 @@ void        buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, s
 /* Copies its first bytes to a kept buffer on the heap and gives it back; without memory it is the same buffer still,
  * kept. */
 loop_buffer buffer_copy_out(struct loop *loop, loop_buffer buffer, uint32_t bytes);
-/* Gives it back unless the callback kept it or handed it on. */
+/* Gives it back, and those that came with it, unless the callback kept them or handed them on. */
 void        buffer_callback_done(struct loop *loop, loop_buffer buffer);
-/* An operation takes a lent or kept buffer, and gives it back after its end. */
-bool        buffer_is_free_to_give(struct loop *loop, loop_buffer buffer);
+/* Describes one buffer of a completion and goes on to the next; false if it is not out. */
+bool        buffer_bundle_next(struct loop *loop, loop_buffer *buffer, struct loop_result *ret_piece);
+/* An operation takes a lent or kept buffer, and gives it back after its end. Checked before: 0, -EINVAL, -ENOMEM. */
+int         buffer_check_giving(struct loop *loop, loop_buffer buffer);
 void        buffer_hand_over(struct loop *loop, loop_buffer buffer);
 void        buffer_release(struct loop *loop, loop_buffer buffer);
 void        buffer_hand_back(struct loop *loop, loop_buffer buffer); /* the operation did not start after all */
-/* A multishot without a buffer: waits its turn. */
-void        buffer_park(struct loop *loop, struct context *context);
-void        buffer_unpark(struct loop *loop, struct context *context); /* out of its turn */
-bool        buffer_at_hand(struct loop *loop, uint16_t group);
 /* Two words kept with a buffer that is out: its successor in a queue, and how many bytes it holds. */
 void        buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes);
 void        buffer_noted(struct loop *loop, loop_buffer buffer, loop_buffer *ret_next, uint32_t *ret_bytes);
+
+/* buffer_wait.c: what a receive that the kernel has ended does next. starved: for want of a buffer. */
+enum buffer_turn {
+    BUFFER_TURN_ARM,
+    BUFFER_TURN_PROBE, /* look whether there is anything to receive before it takes a buffer, or waits for one */
+    BUFFER_TURN_WATCH, /* the same, and wait until there is: others come first */
+};
+enum buffer_turn buffer_turn(struct loop *loop, struct context *context, bool starved);
+bool             buffer_is_due(struct loop *loop, struct context *context); /* data is there: arm it, else park it */
+void             buffer_park(struct loop *loop, struct context *context);
+void             buffer_unpark(struct loop *loop, struct context *context); /* out of its turn */
+
+/* lend.c: one-shots with buffers of a group. */
+void lend_complete(struct loop *loop, struct context *context, const struct completion *completion);
 
 /* fixed_file.c: fixed_file_result writes the result of an operation that has filled slots in the notation of users. */
 void fixed_files_destroy(struct loop *loop);
@@ -371,6 +392,7 @@ void fixed_buffers_free(struct loop *loop);
 
 /* multishot.c */
 void multishot_arm(struct loop *loop, struct context *context, bool poll_first);
+void multishot_receive_again(struct loop *loop, struct context *context, bool starved);
 
 /* timer.c */
 void timer_run_due(struct loop *loop);

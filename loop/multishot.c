@@ -4,9 +4,9 @@
  * armed again. One that finds no buffer cannot see the end of the stream or an error either; so it probes
  * (multishot_probe.c).
  *
- *   ACTIVE --no buffer--> PROBING --nothing to read--> ACTIVE (waiting for readiness first)
- *                         PROBING --data--> PARKED --a buffer came back--> ACTIVE
- *                         PROBING --end, error--> its final callback
+ *   ACTIVE --no buffer, or others come first--> PROBING --nothing to read--> ACTIVE (waiting for readiness first)
+ *                                               PROBING --data--> PARKED --a buffer came back--> ACTIVE
+ *                                               PROBING --end, error--> its final callback
  *   any of them --paused--> PAUSED --resumed--> ACTIVE */
 #include "loop/multishot.h"
 
@@ -20,7 +20,7 @@ enum { RESTART_FIRST = -512, RESTART_LAST = -516 }; /* restart codes, which leak
 enum verdict {
     GOES_WELL,      /* a result like those before: armed again after its callback */
     UNCLEAR,        /* a message without bytes: an empty datagram, or the end of a stream */
-    WANTS_BUFFER,   /* no buffer was there */
+    WANTS_BUFFER,   /* no buffer was there, or it has to leave those there are to others */
     GOES_ON_SILENT, /* ended for a reason of ours: nobody is told */
     IS_OVER,
 };
@@ -78,6 +78,8 @@ void multishot_arm(struct loop *loop, struct context *context, bool poll_first)
     if (context->kind != CONTEXT_POLL_LEVEL)
         loop->stats.rearms++;
     forget_pause(context);
+    context_arm(context)->fed = false;
+    context_arm(context)->standing_back = false;
     multishot_place(loop, context, &sqe, CONTEXT_ACTIVE);
 }
 
@@ -95,6 +97,31 @@ void multishot_go_on(struct loop *loop, struct context *context, bool poll_first
         multishot_pause(context);
     else
         multishot_arm(loop, context, poll_first);
+}
+
+static bool takes_buffers(const struct context *context)
+{
+    return context->kind == CONTEXT_RECV || context->kind == CONTEXT_RECVMSG || context->kind == CONTEXT_READ;
+}
+
+void multishot_receive_again(struct loop *loop, struct context *context, bool starved)
+{
+    enum buffer_turn turn = buffer_turn(loop, context, starved);
+
+    if (turn == BUFFER_TURN_ARM)
+        multishot_arm(loop, context, false);
+    else if (context->kind == CONTEXT_LENDING && context->opcode == IORING_OP_READ) /* files are always ready */
+        multishot_arm_or_park(loop, context);
+    else
+        multishot_probe(loop, context, turn == BUFFER_TURN_WATCH);
+}
+
+void multishot_again(struct loop *loop, struct context *context, bool starved)
+{
+    if (takes_buffers(context) && (context->flags & CONTEXT_CANCELED) == 0 && !multishot_shall_pause(context))
+        multishot_receive_again(loop, context, starved);
+    else
+        multishot_go_on(loop, context, false);
 }
 
 bool multishot_was_stopped(int32_t res)
@@ -129,12 +156,14 @@ void multishot_unpack(struct context *context, struct multishot_message *message
     result->message = &message->header;
 }
 
-/* The kernel is done with it although nothing was wrong: the callback is told of more to come, and so it shall be. */
+/* The kernel is done with it although nothing was wrong: the callback is told of more to come, and so it shall be. A
+ * bundle ends where the group does. */
 void multishot_rest(struct loop *loop, struct context *context, struct loop_result *result)
 {
     context->state = CONTEXT_RESTING;
     op_more(loop, context, result);
-    multishot_go_on(loop, context, false);
+    multishot_again(loop, context,
+                    takes_buffers(context) && (context_arm(context)->ioprio & IORING_RECVSEND_BUNDLE) != 0);
 }
 
 /* An expiry is a success. The count of those to come stands in the saved SQE; 0: no end of them. */
@@ -168,9 +197,12 @@ static enum verdict judge_received(const struct context *context, const struct l
 
 static enum verdict judge(struct context *context, struct loop_result *result)
 {
-    if (multishot_was_stopped(result->res) &&
-        (context->flags & (CONTEXT_CANCELED | CONTEXT_PAUSING)) == CONTEXT_PAUSING)
-        return GOES_ON_SILENT;
+    if (multishot_was_stopped(result->res) && (context->flags & CONTEXT_CANCELED) == 0) {
+        if ((context->flags & CONTEXT_PAUSING) != 0)
+            return GOES_ON_SILENT;
+        if (context_arm(context)->standing_back)
+            return WANTS_BUFFER;
+    }
     switch ((enum context_kind)context->kind) {
     case CONTEXT_RECV:
     case CONTEXT_RECVMSG:
@@ -187,14 +219,6 @@ static enum verdict judge(struct context *context, struct loop_result *result)
     case CONTEXT_ZERO_COPY: break;
     }
     check_failed("it is a multishot", __FILE__, __LINE__);
-}
-
-static void find_buffer(struct loop *loop, struct context *context)
-{
-    if (multishot_shall_pause(context) || buffer_at_hand(loop, context_arm(context)->group))
-        multishot_go_on(loop, context, false);
-    else
-        multishot_probe(loop, context);
 }
 
 /* The user has asked for its end. What is no data for certain is not told as such. */
@@ -222,8 +246,10 @@ void multishot_complete(struct loop *loop, struct context *context, const struct
     }
     if ((completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0)
         result.flags |= LOOP_SOCK_NONEMPTY;
-    if ((completion->flags & IORING_CQE_F_BUFFER) != 0 && completion->res >= 0)
+    if ((completion->flags & IORING_CQE_F_BUFFER) != 0) {
         buffer_received(loop, context_arm(context)->group, completion, &result);
+        context_arm(context)->fed = true;
+    }
     if (context->kind == CONTEXT_RECVMSG && (result.flags & LOOP_BUFFER) != 0)
         multishot_unpack(context, &message, &result);
     if ((completion->flags & IORING_CQE_F_MORE) != 0) {
@@ -240,8 +266,8 @@ void multishot_complete(struct loop *loop, struct context *context, const struct
     switch (verdict) {
     case GOES_WELL: multishot_rest(loop, context, &result); return;
     case UNCLEAR: multishot_probe_message(loop, context, &result); return;
-    case WANTS_BUFFER: find_buffer(loop, context); return;
-    case GOES_ON_SILENT: multishot_go_on(loop, context, false); return;
+    case WANTS_BUFFER: multishot_again(loop, context, true); return;
+    case GOES_ON_SILENT: multishot_again(loop, context, false); return;
     case IS_OVER: op_finish(loop, context, &result); return;
     }
 }

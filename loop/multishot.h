@@ -23,6 +23,8 @@ void multishot_rest(struct loop *loop, struct context *context, struct loop_resu
 
 /* Arms it again, unless the user has asked for its end or for a rest. */
 void multishot_go_on(struct loop *loop, struct context *context, bool poll_first);
+/* The same, but one that takes buffers may have to leave them to others first. */
+void multishot_again(struct loop *loop, struct context *context, bool starved);
 void multishot_pause(struct context *context);
 
 /* Turns a buffer as filled by the kernel into a message. result holds all of the buffer, then only the payload. */
@@ -38,8 +40,10 @@ static inline bool multishot_shall_pause(const struct context *context)
 
 /* multishot_probe.c */
 
-/* There was no buffer. */
-void multishot_probe(struct loop *loop, struct context *context);
+/* There was no buffer, or others come first. wait: until there is something to receive. */
+void multishot_probe(struct loop *loop, struct context *context, bool wait);
+/* There is something to receive. */
+void multishot_arm_or_park(struct loop *loop, struct context *context);
 /* result is a message without bytes: keeps it until it is known what it means. */
 void multishot_probe_message(struct loop *loop, struct context *context, const struct loop_result *result);
 void multishot_probe_completed(struct loop *loop, struct context *context, int32_t res);

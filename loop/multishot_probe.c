@@ -3,7 +3,7 @@
  * Without a buffer a receive or a read sees neither the end nor an error. And a message without bytes is an empty
  * datagram, or what the kernel makes of the end of a stream. Nothing is ever taken from the file by these questions:
  *
- *   peek      a receive of one byte with MSG_PEEK, which does not wait: sockets only
+ *   peek      a receive of one byte with MSG_PEEK, which does not wait unless others come first: sockets only
  *   hangup    a poll of what is readable already: has the other side gone?
  *   ready     a poll that waits; for reads, which cannot be told to wait for readiness first
  *
@@ -19,33 +19,33 @@
 
 enum probe {
     PROBE_PEEK,
-    PROBE_HANGUP,        /* the peek saw no bytes: an end, or again an empty datagram */
-    PROBE_READY,         /* of a read */
-    PROBE_PEEK_READY,    /* it is readable */
-    PROBE_PEEK_HANGUP,   /* it is not, and never will be */
-    PROBE_PEEK_ERROR,    /* it is neither */
-    PROBE_HOLDING = 128, /* with the first two: arm->held is what it is about */
+    PROBE_HANGUP,      /* the peek saw no bytes: an end, or again an empty datagram */
+    PROBE_READY,       /* of a read */
+    PROBE_PEEK_READY,  /* it is readable */
+    PROBE_PEEK_HANGUP, /* it is not, and never will be */
+    PROBE_PEEK_ERROR,  /* it is neither */
+    PROBE_HOLDING = 8, /* with the first two: arm->held is what it is about */
 };
 
 static void ask(struct loop *loop, struct context *context, unsigned probe, struct io_uring_sqe sqe)
 {
     struct context_arm *arm = context_arm(context);
 
-    arm->probe = (uint8_t)probe;
+    arm->probe = probe & 15;
     sqe.fd = context->fd & ~LOOP_FIXED_FLAG;
     sqe.flags = (uint8_t)(arm->sqe_flags & IOSQE_FIXED_FILE);
     sqe.user_data = context->id;
     multishot_place(loop, context, &sqe, CONTEXT_PROBING);
 }
 
-static void peek(struct loop *loop, struct context *context, unsigned probe)
+static void peek(struct loop *loop, struct context *context, unsigned probe, unsigned flags)
 {
     ask(loop, context, probe,
         (struct io_uring_sqe){
             .opcode = IORING_OP_RECV,
             .addr = (uint64_t)(uintptr_t)loop->scratch,
             .len = 1,
-            .msg_flags = MSG_PEEK | MSG_DONTWAIT,
+            .msg_flags = MSG_PEEK | flags,
         });
 }
 
@@ -58,12 +58,12 @@ static void poll_for(struct loop *loop, struct context *context, unsigned probe)
         });
 }
 
-void multishot_probe(struct loop *loop, struct context *context)
+void multishot_probe(struct loop *loop, struct context *context, bool wait)
 {
     if (context->kind == CONTEXT_READ)
         poll_for(loop, context, PROBE_READY);
     else
-        peek(loop, context, PROBE_PEEK);
+        peek(loop, context, PROBE_PEEK, wait ? 0 : MSG_DONTWAIT);
 }
 
 static void finish(struct loop *loop, struct context *context, int32_t res)
@@ -71,10 +71,9 @@ static void finish(struct loop *loop, struct context *context, int32_t res)
     op_finish(loop, context, &(struct loop_result){.res = res});
 }
 
-/* There is something to read. */
-static void arm_or_park(struct loop *loop, struct context *context)
+void multishot_arm_or_park(struct loop *loop, struct context *context)
 {
-    if (multishot_shall_pause(context) || buffer_at_hand(loop, context_arm(context)->group))
+    if (multishot_shall_pause(context) || buffer_is_due(loop, context))
         multishot_go_on(loop, context, false);
     else
         buffer_park(loop, context);
@@ -98,7 +97,7 @@ void multishot_probe_message(struct loop *loop, struct context *context, const s
         (char *)result->data - room->msg_controllen - room->msg_namelen - sizeof(struct io_uring_recvmsg_out);
     arm->held.buffer = result->buffer;
     arm->held.flags = result->flags;
-    peek(loop, context, PROBE_PEEK | PROBE_HOLDING);
+    peek(loop, context, PROBE_PEEK | PROBE_HOLDING, MSG_DONTWAIT);
     drop_if_settled(loop, context);
 }
 
@@ -160,26 +159,26 @@ static void peeked(struct loop *loop, struct context *context, int32_t res)
     else if (res <= 0)
         finish(loop, context, res);
     else
-        arm_or_park(loop, context);
+        multishot_arm_or_park(loop, context);
 }
 
 static void readable(struct loop *loop, struct context *context, int32_t res)
 {
     if (res < 0)
         finish(loop, context, res);
-    else if (multishot_shall_pause(context) || buffer_at_hand(loop, context_arm(context)->group))
+    else if (multishot_shall_pause(context) || buffer_is_due(loop, context))
         multishot_go_on(loop, context, false);
     else if ((res & POLLIN) != 0)
-        peek(loop, context, PROBE_PEEK_READY);
+        peek(loop, context, PROBE_PEEK_READY, MSG_DONTWAIT);
     else
-        peek(loop, context, (res & POLLHUP) != 0 ? PROBE_PEEK_HANGUP : PROBE_PEEK_ERROR);
+        peek(loop, context, (res & POLLHUP) != 0 ? PROBE_PEEK_HANGUP : PROBE_PEEK_ERROR, MSG_DONTWAIT);
 }
 
 /* A read's file is polled, and its peek says -ENOTSOCK or the truth. */
 static void peeked_for_read(struct loop *loop, struct context *context, enum probe probe, int32_t res)
 {
     if (res > 0 || (res == -ENOTSOCK && probe == PROBE_PEEK_READY))
-        arm_or_park(loop, context);
+        multishot_arm_or_park(loop, context);
     else if (res == -EAGAIN && probe == PROBE_PEEK_READY)
         poll_for(loop, context, PROBE_READY); /* another reader was faster */
     else if (res == -EAGAIN || res == -ENOTSOCK)
@@ -201,7 +200,7 @@ void multishot_probe_completed(struct loop *loop, struct context *context, int32
         return;
     }
     if ((context->flags & CONTEXT_PAUSING) != 0 && multishot_was_stopped(res)) {
-        multishot_go_on(loop, context, false);
+        multishot_again(loop, context, false);
         return;
     }
     switch ((enum probe)probe) {
@@ -210,7 +209,7 @@ void multishot_probe_completed(struct loop *loop, struct context *context, int32
         if (res < 0 || (res & (POLLRDHUP | POLLHUP)) != 0)
             finish(loop, context, res < 0 ? res : 0);
         else
-            arm_or_park(loop, context);
+            multishot_arm_or_park(loop, context);
         return;
     case PROBE_READY: readable(loop, context, res); return;
     case PROBE_PEEK_READY:

@@ -64,9 +64,14 @@ static inline __attribute__((always_inline)) int check_terms(struct loop *loop, 
     const struct loop_terms *terms = request->terms;
 
     if ((terms->flags & ~(uint32_t)TERMS_FLAGS_ALL) != 0 || terms->data_size > LOOP_EXTRA_BYTES_MAX ||
-        (terms->data_size > 0 && terms->data == NULL) ||
-        (terms->release != 0 && (shared_elsewhere(loop) || !buffer_is_free_to_give(loop, terms->release))))
+        (terms->data_size > 0 && terms->data == NULL) || (terms->release != 0 && shared_elsewhere(loop)))
         return -EINVAL;
+    if (terms->release != 0) {
+        int r = buffer_check_giving(loop, terms->release);
+
+        if (r < 0)
+            return r;
+    }
     if ((terms->flags & LOOP_POLL_FIRST) != 0 && apply_poll_first(&request->sqe) < 0)
         return -EINVAL;
     if ((terms->flags & LOOP_ASYNC) != 0) {
@@ -102,11 +107,12 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
         return -EINVAL;
     request->sqe.user_data = user_data_direct(request->sqe.opcode, handler, value);
     if ((request->sqe.flags & IOSQE_BUFFER_SELECT) != 0) {
-        int r = buffer_group_use(loop, loop->handlers[handler].group);
+        int r;
 
+        request->sqe.buf_group = loop->handlers[handler].group;
+        r = buffer_group_use(loop, &request->sqe, request->kind);
         if (r < 0)
             return r;
-        request->sqe.buf_group = loop->handlers[handler].group;
     }
     sqe = submit_sqe(loop, true);
     if (sqe == NULL)
@@ -137,7 +143,8 @@ static bool needs_extended(const struct op_request *request)
 
     return request->prepare != NULL || terms->data_size > 0 || terms->release != 0 ||
            (terms->flags & (LOOP_EXTENDED | LOOP_BARRIER)) != 0 || (request->flags & CONTEXT_FIXED_RESULT) != 0 ||
-           (needs_arm(request) && terms->timeout_ns != 0) || request->kind == CONTEXT_TIMEOUT;
+           (needs_arm(request) && (terms->timeout_ns != 0 || terms->personality != 0)) ||
+           request->kind == CONTEXT_TIMEOUT || (request->kind == CONTEXT_LENDING && request->sqe.off != 0);
 }
 
 /* What the context keeps of the SQE for its completions, and to be armed again. */
@@ -151,6 +158,9 @@ static void fill_arm(struct context *context, const struct io_uring_sqe *sqe)
     arm->group = sqe->buf_group;
     arm->sqe_flags = sqe->flags;
     arm->in_extended = context_is_extended(context);
+    arm->kept = 0;
+    arm->fed = false;
+    arm->standing_back = false;
 }
 
 /* What its completions will need to know. */
@@ -326,7 +336,7 @@ static loop_id start(struct loop *loop, struct op_request *request)
         return start_direct(loop, request);
     r = check_terms(loop, request);
     if (r == 0 && request->kind != CONTEXT_RAW && (request->sqe.flags & IOSQE_BUFFER_SELECT) != 0)
-        r = buffer_group_use(loop, request->sqe.buf_group);
+        r = buffer_group_use(loop, &request->sqe, request->kind);
     if (r == 0)
         r = make_context(loop, request, &context);
     if (r < 0)
@@ -448,7 +458,7 @@ __attribute__((cold)) bool op_adopt(struct loop *loop, struct context_extended *
     if (start.direct)
         return adopt_direct(loop, extended);
     if (r == 0 && request.kind != CONTEXT_RAW && (request.sqe.flags & IOSQE_BUFFER_SELECT) != 0)
-        r = buffer_group_use(loop, request.sqe.buf_group);
+        r = buffer_group_use(loop, &request.sqe, request.kind);
     fill_context(context, &request, is_linked(loop, &request));
     submit_count_in(loop);
     loop->ops_by_opcode[context->opcode]++;

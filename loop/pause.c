@@ -73,7 +73,7 @@ int loop_resume(struct loop *loop, loop_id id)
     if (r < 0 || (context->flags & CONTEXT_CANCELED) != 0)
         return r;
     if (context->state == CONTEXT_PAUSED)
-        multishot_arm(loop, context, false);
+        multishot_again(loop, context, false);
     else if ((context->flags & CONTEXT_PAUSING) != 0)
         context->flags |= CONTEXT_RESUMING; /* armed again when the kernel has ended it, if it still does */
     return 0;

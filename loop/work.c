@@ -314,10 +314,9 @@ static int check_terms(struct loop *loop, const struct loop_terms *terms)
 {
     if ((terms->flags & ~(uint32_t)TERMS_FLAGS_WORK) != 0 || terms->data_size > LOOP_EXTRA_BYTES_MAX ||
         (terms->data_size > 0 && terms->data == NULL) ||
-        (terms->release != 0 && !buffer_is_free_to_give(loop, terms->release)) ||
         (loop->chain_open && (terms->flags & LOOP_UNCHAINED) == 0))
         return -EINVAL;
-    return 0;
+    return terms->release != 0 ? buffer_check_giving(loop, terms->release) : 0;
 }
 
 static void fill_context(struct loop *loop, struct context_extended *extended, const struct loop_terms *terms)

@@ -103,7 +103,7 @@ static int check_write(const struct loop_stream *stream, const struct loop_write
 
     if (state == STREAM_CLOSED || state == STREAM_CLOSING || size == 0 ||
         (terms->flags & ~(uint32_t)LOOP_WRITE_COPY) != 0 ||
-        (terms->release != 0 && !buffer_is_free_to_give(stream->priv.object.loop, terms->release)))
+        (terms->release != 0 && buffer_check_giving(stream->priv.object.loop, terms->release) < 0))
         return -EINVAL;
     if (stream_is(stream, STREAM_SHUT) || stream_is(stream, STREAM_WRITE_FAILED))
         return -EPIPE;

@@ -100,10 +100,11 @@ struct loop_options {
     uint32_t                  ops_max;    /* 0: 1 048 576 operations at a time, then -ENOBUFS */
     uint32_t                  posts_max;  /* 0: 1 048 576 posts waiting, then -ENOBUFS */
     struct loop_submit_policy submit;
-    struct loop_allocator     allocator;    /* resize NULL: realloc(3) */
-    uint32_t                  buffer_size;  /* default buffer group: bytes per buffer; 0: 16384 */
-    uint32_t                  buffer_count; /* 0: 256; a power of two up to 32768 */
-    uint32_t                  flags;        /* enum loop_mode_flags */
+    struct loop_allocator     allocator;     /* resize NULL: realloc(3) */
+    uint32_t                  buffer_size;   /* default buffer group: bytes per buffer; 0: 16384 */
+    uint32_t                  buffer_count;  /* 0: 256; a power of two up to 32768 */
+    uint64_t                  buffer_budget; /* bytes of all size classes together; 0: 8 MiB; see buffer.h */
+    uint32_t                  flags;         /* enum loop_mode_flags */
     uint32_t                  reserved;
     struct loop_work_options  work;
     struct loop_modes         modes;
@@ -152,6 +153,7 @@ struct loop_stats {
     uint64_t rearms;         /* multishots ended by the kernel and armed again */
     uint64_t buffers_parked; /* times a multishot waited for a buffer */
     uint64_t buffers_lent;   /* level: buffers of all groups that are out */
+    uint64_t buffer_bytes;   /* level: memory of all groups, with their rings */
     uint64_t posts;
     uint64_t posts_full; /* posts refused with -ENOBUFS */
     uint64_t wakes;      /* wake system calls made */

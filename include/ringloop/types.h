@@ -74,7 +74,7 @@ struct loop_result {
     void    *data;  /* with LOOP_BUFFER: the res bytes received, lent; with LOOP_CQE32: 16 bytes, lent */
     void    *extra; /* the operation's own copy of loop_terms.data, lent; NULL without */
     union {
-        uint64_t             value;   /* direct mode: the value that the starting call was given; else 0 */
+        uint64_t             value;   /* direct mode: what the starting call was given; send bundles: pieces; else 0 */
         const struct msghdr *message; /* recvmsg: name, control data and flags as received, lent; else NULL */
     };
     loop_buffer buffer;    /* with LOOP_BUFFER: the buffer that holds data; goes back by itself afterwards */
@@ -104,7 +104,7 @@ enum loop_terms_flags {
     LOOP_POLL_FIRST = 1u << 3, /* accept, recv, send: wait for readiness before the first attempt; others: -EINVAL */
     LOOP_ASYNC = 1u << 4,      /* hand it to a kernel worker at once (IOSQE_ASYNC); on a multishot: -EINVAL */
     LOOP_UNCHAINED = 1u << 5,  /* not part of the chain that is open just now */
-    LOOP_LEND = 1u << 6,       /* read, recv, recvmsg: into a buffer of .group, lent with the result; buf is NULL */
+    LOOP_LEND = 1u << 6,       /* read, recv: into a buffer of .group, lent with the result; buf is NULL */
     LOOP_BARRIER = 1u << 7,    /* held back until all one-shot operations started before it have ended */
 };
 
