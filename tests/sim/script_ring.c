@@ -91,7 +91,7 @@ int sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
 
 /* ---- the ring's memory */
 
-enum { FD_BASE = 1000000, GROUPS_MAX = 16, OVERFLOW_MAX = 4096 };
+enum { FD_BASE = 1000000, GROUPS_MAX = 64, OVERFLOW_MAX = 4096 };
 
 struct memory {
     struct memory            *before; /* the ring that was current */
@@ -106,6 +106,7 @@ struct memory {
     struct io_uring_buf_ring *groups[GROUPS_MAX];
     unsigned                  group_entries[GROUPS_MAX];
     uint16_t                  group_heads[GROUPS_MAX];
+    bool                      group_incremental[GROUPS_MAX];
     struct io_uring_cqe      *overflow; /* allocated with the rest */
     unsigned                  overflow_head, overflow_tail;
 };
@@ -376,18 +377,60 @@ void script_count_losses(unsigned completions, unsigned sqes)
     current->sq_dropped = sqes;
 }
 
-uint32_t script_buffer(uint16_t group, const void *data, uint32_t size)
+/* Takes the buffer at the head, or in an incremental group as much of it as is needed. Returns how many bytes went into
+ * it. */
+static uint32_t fill(uint16_t group, const char *data, uint32_t size, bool *ret_more)
 {
     struct io_uring_buf_ring *ring = current->groups[group];
-    struct io_uring_buf      *buffer;
+    struct io_uring_buf      *buffer = &ring->bufs[current->group_heads[group] & (current->group_entries[group] - 1)];
+    uint32_t                  bytes = size < buffer->len ? size : buffer->len;
 
-    ck_assert_ptr_nonnull(ring);
-    if (current->group_heads[group] == __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE))
+    memcpy((void *)(uintptr_t)buffer->addr, data, bytes);
+    *ret_more = current->group_incremental[group] && bytes < buffer->len;
+    if (*ret_more) {
+        buffer->addr += bytes;
+        buffer->len -= bytes;
+    } else {
+        current->group_heads[group]++;
+    }
+    return bytes;
+}
+
+static unsigned buffers_left(uint16_t group)
+{
+    return (uint16_t)(__atomic_load_n(&current->groups[group]->tail, __ATOMIC_ACQUIRE) - current->group_heads[group]);
+}
+
+uint32_t script_buffer(uint16_t group, const void *data, uint32_t size)
+{
+    struct io_uring_buf *first;
+    uint32_t             flags;
+    bool                 more = false;
+
+    ck_assert_ptr_nonnull(current->groups[group]);
+    if (buffers_left(group) == 0)
         return 0;
-    buffer = &ring->bufs[current->group_heads[group]++ & (current->group_entries[group] - 1)];
-    ck_assert_uint_ge(buffer->len, size);
-    memcpy((void *)(uintptr_t)buffer->addr, data, size);
-    return IORING_CQE_F_BUFFER | (uint32_t)buffer->bid << IORING_CQE_BUFFER_SHIFT;
+    first = &current->groups[group]->bufs[current->group_heads[group] & (current->group_entries[group] - 1)];
+    flags = IORING_CQE_F_BUFFER | (uint32_t)first->bid << IORING_CQE_BUFFER_SHIFT;
+    for (uint32_t bytes = 0; bytes < size;) {
+        ck_assert_uint_gt(buffers_left(group), 0);
+        bytes += fill(group, (const char *)data + bytes, size - bytes, &more);
+    }
+    return flags | (more ? IORING_CQE_F_BUF_MORE : 0);
+}
+
+uint32_t script_buffer_peek(uint16_t group)
+{
+    ck_assert_uint_gt(buffers_left(group), 0);
+    return IORING_CQE_F_BUFFER |
+           (uint32_t)current->groups[group]->bufs[current->group_heads[group] & (current->group_entries[group] - 1)].bid
+               << IORING_CQE_BUFFER_SHIFT;
+}
+
+void script_buffers_skip(uint16_t group, unsigned count)
+{
+    ck_assert_uint_ge(buffers_left(group), count);
+    current->group_heads[group] = (uint16_t)(current->group_heads[group] + count);
 }
 
 /* As the kernel does: the first match, or with ANY or ALL every one. */
@@ -576,6 +619,8 @@ static int register_buffers(const struct io_uring_buf_reg *reg)
 {
     if (script.register_error != 0)
         return script.register_error;
+    if (script.refuse_incremental && (reg->flags & IOU_PBUF_RING_INC) != 0)
+        return -EINVAL;
     ck_assert_uint_lt(reg->bgid, GROUPS_MAX);
     ck_assert_ptr_null(current->groups[reg->bgid]);
     ck_assert_uint_eq(reg->ring_entries & (reg->ring_entries - 1), 0);
@@ -583,6 +628,15 @@ static int register_buffers(const struct io_uring_buf_reg *reg)
     current->groups[reg->bgid] = (struct io_uring_buf_ring *)(uintptr_t)reg->ring_addr;
     current->group_entries[reg->bgid] = reg->ring_entries;
     current->group_heads[reg->bgid] = 0;
+    current->group_incremental[reg->bgid] = (reg->flags & IOU_PBUF_RING_INC) != 0;
+    return 0;
+}
+
+static int buffers_status(struct io_uring_buf_status *status)
+{
+    if (script.refuse_status)
+        return -EINVAL;
+    status->head = current->group_heads[status->buf_group];
     return 0;
 }
 
@@ -673,6 +727,7 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
     case IORING_UNREGISTER_RING_FDS: return 1;
     case IORING_REGISTER_PBUF_RING: return register_buffers(arg);
     case IORING_REGISTER_ZCRX_IFQ: return register_zcrx(arg);
+    case IORING_REGISTER_PBUF_STATUS: return buffers_status(arg);
     case IORING_UNREGISTER_PBUF_RING: current->groups[((struct io_uring_buf_reg *)arg)->bgid] = NULL; return 0;
     case IORING_REGISTER_RESTRICTIONS:
         if (arg_count > script.restrictions_most)

@@ -46,6 +46,8 @@ struct script {
     int      setup_error;    /* every set-up gets this */
     int      register_error; /* of IORING_REGISTER_PBUF_RING */
     int      register_fds_error;
+    /* What kernels without them refuse: groups of this kind, IORING_REGISTER_PBUF_STATUS. */
+    bool     refuse_incremental, refuse_status;
     unsigned refused_register;       /* an IORING_REGISTER_* ... */
     int      refused_register_error; /* ... that gets this; 0: none does */
     unsigned buffers_update_most;    /* IORING_REGISTER_BUFFERS_UPDATE gets no further; 0: all the way */
@@ -119,9 +121,15 @@ void script_taskrun(void);
 /* What the kernel says it has lost: completions, SQEs. */
 void script_count_losses(unsigned completions, unsigned sqes);
 
-/* Takes a buffer of the group as the kernel would and fills it; returns the completion's flags for it, or 0 if the
- * group is empty. */
+/* Takes a buffer of the group as the kernel would and fills it, or several as a bundle, or of an incremental group a
+ * part; returns the completion's flags for it, or 0 if the group is empty. */
 uint32_t script_buffer(uint16_t group, const void *data, uint32_t size);
+
+/* The flags as if the next buffer were taken, which it is not. */
+uint32_t script_buffer_peek(uint16_t group);
+
+/* Takes buffers and puts nothing into them. */
+void script_buffers_skip(uint16_t group, unsigned count);
 
 /* Takes the next entry of the refill ring of zero-copy receive, as the card would: false if there is none. */
 bool script_refill(struct io_uring_zcrx_rqe *ret_entry);
