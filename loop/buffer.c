@@ -11,10 +11,16 @@ enum { HANDLE_GROUP_SHIFT = 16, HANDLE_GENERATION_SHIFT = 24 };
 static const loop_buffer handle_mark = 1u << 31;
 _Static_assert(BUFFER_COPIES <= 0xff, "a group's number fits into a handle");
 
-static loop_buffer handle_of(const struct buffer_group *group, const struct buffer_part *part, uint32_t index)
+loop_buffer buffer_handle_first(const struct loop *loop, const struct buffer_group *group, uint32_t index)
 {
-    return handle_mark | (loop_buffer)part->generation << HANDLE_GENERATION_SHIFT |
+    return handle_mark | (loop_buffer)loop->groups_made << HANDLE_GENERATION_SHIFT |
            (loop_buffer)group->number << HANDLE_GROUP_SHIFT | index;
+}
+
+/* Beyond the last generation the carry is lost, and the mark with it. */
+static inline loop_buffer handle_next(loop_buffer handle)
+{
+    return (handle + (UINT32_C(1) << HANDLE_GENERATION_SHIFT)) | handle_mark;
 }
 
 /* What a handle named once; out or not. NULL if that is no part. */
@@ -35,8 +41,7 @@ static struct buffer_part *part_of(struct loop *loop, loop_buffer buffer, struct
 {
     struct buffer_part *part = part_in(loop, buffer, ret_group);
 
-    return part != NULL && part->state != BUFFER_HOME && handle_of(*ret_group, part, (uint16_t)buffer) == buffer ? part
-                                                                                                                 : NULL;
+    return part != NULL && part->handle == buffer && part->state != BUFFER_HOME ? part : NULL;
 }
 
 void buffer_provide(struct buffer_group *group, uint16_t bid, char *memory)
@@ -50,11 +55,11 @@ void buffer_provide(struct buffer_group *group, uint16_t bid, char *memory)
     __atomic_store_n(&group->ring->tail, ++group->tail, __ATOMIC_RELEASE);
 }
 
-void buffer_provide_plain(struct buffer_group *group, uint16_t bid)
+void buffer_provide_plain(struct buffer_group *group, struct buffer_part *part, uint16_t bid)
 {
-    group->parts[group->last].after = bid;
-    group->last = bid;
-    buffer_provide(group, bid, group->parts[bid].data);
+    group->last->after = bid;
+    group->last = part;
+    buffer_provide(group, bid, part->data);
 }
 
 bool buffer_parts_grow(struct loop *loop, struct buffer_group *group)
@@ -66,7 +71,7 @@ bool buffer_parts_grow(struct loop *loop, struct buffer_group *group)
         return false;
     group->parts = parts;
     for (uint32_t i = count; i-- > group->parts_count;) {
-        parts[i] = (struct buffer_part){.free_next = group->parts_free};
+        parts[i] = (struct buffer_part){.handle = buffer_handle_first(loop, group, i), .free_next = group->parts_free};
         group->parts_free = i + 1;
     }
     group->parts_count = count;
@@ -129,7 +134,7 @@ static __attribute__((noinline)) void received_bundle(struct loop *loop, struct 
         uint16_t bid = before->after;
 
         left -= bytes;
-        before->bundle_next = handle_of(group, &group->parts[bid], bid);
+        before->bundle_next = group->parts[bid].handle;
         before = receive_into(loop, group, completion->user_data, bid, bytes);
     }
 }
@@ -140,7 +145,7 @@ static inline void received_plain(struct loop *loop, struct buffer_group *group,
     struct buffer_part *part = receive_into(loop, group, completion->user_data, bid, (uint32_t)completion->res);
 
     result->flags |= LOOP_BUFFER;
-    result->buffer = handle_of(group, part, bid);
+    result->buffer = part->handle;
     result->data = part->data;
     if (unlikely((uint32_t)completion->res > group->size)) {
         result->flags |= LOOP_BUNDLE;
@@ -171,7 +176,7 @@ static __attribute__((noinline)) void received_incremental(struct loop *loop, st
         buffer_taken(group);
     }
     result->flags |= LOOP_BUFFER;
-    result->buffer = handle_of(group, part, index);
+    result->buffer = part->handle;
     result->data = part->data;
 }
 
@@ -206,7 +211,7 @@ static __attribute__((noinline, cold)) void received_nothing(struct loop *loop, 
         group->parts[bid].lost = true;
         return;
     }
-    buffer_provide_plain(group, bid);
+    buffer_provide_plain(group, &group->parts[bid], bid);
     buffer_feed(loop, group);
 }
 
@@ -261,29 +266,31 @@ static void give_back(struct loop *loop, struct buffer_group *group, struct buff
     if (part->state != BUFFER_LENT)
         buffer_held(loop, group, part, -1);
     part->state = BUFFER_HOME;
-    part->generation = (part->generation + 1) & BUFFER_GENERATION_MASK;
+    part->handle = handle_next(part->handle);
     group->out--;
     loop->buffers_out--;
     if (unlikely(group->kind != BUFFER_PLAIN)) {
         give_back_other(loop, group, part, index);
         return;
     }
-    buffer_provide_plain(group, index);
+    buffer_provide_plain(group, part, index);
     buffer_feed(loop, group);
 }
 
 /* The one buffer of a completion, or the one after it in a bundle; which is returned. */
 static inline loop_buffer callback_done_with(struct loop *loop, loop_buffer buffer)
 {
-    struct buffer_group *group;
-    struct buffer_part  *part = part_in(loop, buffer, &group);
+    struct buffer_group *group = loop->groups[buffer >> HANDLE_GROUP_SHIFT & 0xff];
+    struct buffer_part  *part;
     loop_buffer          next;
 
-    if (part == NULL)
+    if (group == NULL || (uint16_t)buffer >= group->parts_count)
         return 0; /* its group is gone */
+    part = &group->parts[(uint16_t)buffer];
     next = part->bundle_next;
-    part->bundle_next = 0;
-    if (part->state == BUFFER_LENT && handle_of(group, part, (uint16_t)buffer) == buffer)
+    if (unlikely(next != 0))
+        part->bundle_next = 0;
+    if (part->handle == buffer && part->state == BUFFER_LENT)
         give_back(loop, group, part, (uint16_t)buffer);
     return next;
 }
@@ -410,7 +417,7 @@ loop_buffer buffer_copy_out(struct loop *loop, loop_buffer buffer, uint32_t byte
     lend(loop, group, copy, 0, bytes);
     copy->state = BUFFER_KEPT;
     give_back(loop, from, part, (uint16_t)buffer);
-    return handle_of(group, copy, index);
+    return copy->handle;
 }
 
 void buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes)

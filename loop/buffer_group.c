@@ -60,10 +60,11 @@ static bool make_parts_plain(struct loop *loop, struct buffer_group *group)
     if (group->parts == NULL)
         return false;
     group->parts_count = group->count;
+    group->last = group->parts;
     for (uint32_t bid = 0; bid < group->count; bid++)
         group->parts[bid] = (struct buffer_part){
             .data = group->memory + (size_t)bid * group->size,
-            .generation = (uint8_t)(loop->groups_made & BUFFER_GENERATION_MASK),
+            .handle = buffer_handle_first(loop, group, bid),
         };
     return true;
 }
@@ -77,8 +78,6 @@ static bool make_parts_incremental(struct loop *loop, struct buffer_group *group
     while (group->parts_count < PARTS_FIRST)
         if (!buffer_parts_grow(loop, group))
             return false;
-    for (uint32_t i = 0; i < group->parts_count; i++)
-        group->parts[i].generation = (uint8_t)(loop->groups_made & BUFFER_GENERATION_MASK);
     return true;
 }
 
@@ -99,7 +98,7 @@ static bool make_memory(struct loop *loop, struct buffer_group *group)
 static void provide_all(struct buffer_group *group)
 {
     for (uint32_t bid = 0; group->kind == BUFFER_PLAIN && bid < group->count; bid++)
-        buffer_provide_plain(group, (uint16_t)bid);
+        buffer_provide_plain(group, &group->parts[bid], (uint16_t)bid);
     for (uint32_t bid = 0; group->kind == BUFFER_INCREMENTAL && bid < group->count; bid++)
         buffer_provide(group, (uint16_t)bid, group->memory + (size_t)bid * group->size);
 }

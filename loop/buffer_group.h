@@ -13,6 +13,7 @@ enum buffer_state { BUFFER_HOME, BUFFER_LENT, BUFFER_KEPT, BUFFER_GIVEN };
 struct buffer_part {
     char       *data;
     uint64_t    holder;      /* user_data of the operation that received it; 0: none */
+    loop_buffer handle;      /* its name while it is out; of one that is home: the next name */
     loop_buffer note_next;   /* notes of the owner while it is out */
     uint32_t    bytes;       /* how many are meant; of a plain buffer only noted */
     loop_buffer bundle_next; /* the next of the same completion, until its callback has returned */
@@ -21,7 +22,6 @@ struct buffer_part {
     uint32_t    free_next;   /* of a free part that is not bound to a buffer: 1 + the next one; 0: none */
     uint8_t     state;       /* enum buffer_state */
     uint8_t     state_before_given;
-    uint8_t     generation;
     bool        lost; /* plain: perhaps no more in the ring, though not out */
 };
 
@@ -50,7 +50,8 @@ struct buffer_group {
     uint32_t                  out;         /* parts */
     uint32_t                  parts_count;
     uint32_t                  parts_free; /* 1 + the first free part that is not bound to a buffer; 0: none */
-    uint16_t                  tail, last; /* last: the buffer provided last */
+    uint16_t                  tail;
+    struct buffer_part       *last; /* plain: the buffer provided last */
     struct context_link       parked;
     uint32_t                  parked_count;
     struct loop_task          unpark;
@@ -62,11 +63,15 @@ struct buffer_group {
     uint32_t bytes_sent, bytes_gone, pieces_gone; /* of that operation; gone: out of the group, sent or not */
 };
 
-enum { BUFFER_PARTS_MAX = 65536, BUFFER_PAGE = 4096, BUFFER_GENERATION_MASK = 0x7f /* 7 bits of a handle */ };
+enum { BUFFER_PARTS_MAX = 65536, BUFFER_PAGE = 4096 };
+
+/* The first name of a part that is made now: in a group that is made now, none of those in an earlier one of its
+ * number. */
+loop_buffer buffer_handle_first(const struct loop *loop, const struct buffer_group *group, uint32_t index);
 
 /* Puts a buffer into the ring: the kernel may pick it from now on. A plain one is its own part. */
 void buffer_provide(struct buffer_group *group, uint16_t bid, char *memory);
-void buffer_provide_plain(struct buffer_group *group, uint16_t bid);
+void buffer_provide_plain(struct buffer_group *group, struct buffer_part *part, uint16_t bid);
 
 /* Makes room for more parts: false without memory or at the limit. */
 bool buffer_parts_grow(struct loop *loop, struct buffer_group *group);

@@ -247,8 +247,10 @@ void multishot_complete(struct loop *loop, struct context *context, const struct
     if ((completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0)
         result.flags |= LOOP_SOCK_NONEMPTY;
     if ((completion->flags & IORING_CQE_F_BUFFER) != 0) {
-        buffer_received(loop, context_arm(context)->group, completion, &result);
-        context_arm(context)->fed = true;
+        struct context_arm *arm = context_arm(context);
+
+        arm->fed = true;
+        buffer_received(loop, arm->group, completion, &result);
     }
     if (context->kind == CONTEXT_RECVMSG && (result.flags & LOOP_BUFFER) != 0)
         multishot_unpack(context, &message, &result);
