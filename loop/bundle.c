@@ -66,6 +66,11 @@ bool loop_bundle_next(struct loop *loop, struct loop_bundle *bundle, struct loop
     if (!buffer_bundle_next(loop, &bundle->buffer, ret_piece))
         return false;
     ret_piece->id = bundle->id;
+    if (bundle->data != NULL) { /* of a message it is not where the buffer begins */
+        ret_piece->res = bundle->res;
+        ret_piece->data = bundle->data;
+        bundle->data = NULL;
+    }
     return true;
 }
 

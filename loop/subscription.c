@@ -1,6 +1,8 @@
 /* loop/subscription.c: multishots with a step and a stop callback. */
 #include "loop/op_start.h"
 
+#include <ringloop/bundle.h>
+
 enum kind { ACCEPTS, RECEIVES, POLLS, TICKS };
 
 /* Whether it is a result for the step callback; else it only says how the multishot has ended. */
@@ -103,6 +105,17 @@ int loop_subscribe_recv(struct loop *loop, struct loop_subscription *subscriptio
         return r;
     return begun(loop, subscription, loop_recv_multishot(loop, fd, group, flags, came, subscription, terms), RECEIVES,
                  step, stop);
+}
+
+int loop_subscribe_recv_bundle(struct loop *loop, struct loop_subscription *subscription, int fd, uint16_t group,
+                               int flags, loop_step_cb *step, loop_stop_cb *stop, const struct loop_terms *terms)
+{
+    int r = check(loop, __func__, subscription, step, stop, terms);
+
+    if (r < 0)
+        return r;
+    return begun(loop, subscription, loop_recv_multishot_bundle(loop, fd, group, flags, came, subscription, terms),
+                 RECEIVES, step, stop);
 }
 
 int loop_subscribe_recvmsg(struct loop *loop, struct loop_subscription *subscription, int fd, const struct msghdr *msg,

@@ -7,6 +7,7 @@
 #include <ringloop/types.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 
 LOOP_BEGIN_DECLS
 
@@ -24,16 +25,22 @@ LOOP_API loop_id loop_recv_bundle(struct loop *loop, int fd, uint16_t group, int
 struct loop_bundle {
     loop_id     id;
     loop_buffer buffer; /* the next; 0: none */
+    int32_t     res;    /* with data: of the only one */
+    void       *data;
 };
 
-/* The beginning of a walk. Works for any result, with one buffer or none as well. */
+/* The beginning of a walk. Works for any result, with one buffer or none as well; of a message it is the payload. */
 static inline struct loop_bundle loop_bundle_of(const struct loop_result *result)
 {
-    struct loop_bundle bundle = {0, 0};
+    struct loop_bundle bundle = {0, 0, 0, NULL};
 
     if ((result->flags & LOOP_BUFFER) != 0) {
         bundle.id = result->id;
         bundle.buffer = result->buffer;
+        if ((result->flags & LOOP_BUNDLE) == 0) {
+            bundle.res = result->res;
+            bundle.data = result->data;
+        }
     }
     return bundle;
 }

@@ -113,6 +113,10 @@ LOOP_API LOOP_MUST_USE int loop_subscribe_accept(struct loop *loop, struct loop_
 LOOP_API LOOP_MUST_USE int loop_subscribe_recv(struct loop *loop, struct loop_subscription *subscription, int fd,
                                                uint16_t group, int flags, loop_step_cb *step, loop_stop_cb *stop,
                                                const struct loop_terms *terms);
+/* By loop_recv_multishot_bundle(): walk through the buffers of a result as bundle.h says. */
+LOOP_API LOOP_MUST_USE int loop_subscribe_recv_bundle(struct loop *loop, struct loop_subscription *subscription, int fd,
+                                                      uint16_t group, int flags, loop_step_cb *step, loop_stop_cb *stop,
+                                                      const struct loop_terms *terms);
 LOOP_API LOOP_MUST_USE int loop_subscribe_recvmsg(struct loop *loop, struct loop_subscription *subscription, int fd,
                                                   const struct msghdr *msg, uint16_t group, int flags,
                                                   loop_step_cb *step, loop_stop_cb *stop,
