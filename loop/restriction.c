@@ -7,9 +7,10 @@
 #include <errno.h>
 #include <string.h>
 
-/* What the loop does without being asked. */
-static const uint8_t opcodes_own[] = {IORING_OP_NOP,          IORING_OP_POLL_ADD,     IORING_OP_POLL_REMOVE,
-                                      IORING_OP_ASYNC_CANCEL, IORING_OP_LINK_TIMEOUT, IORING_OP_FILES_UPDATE};
+/* What the loop does without being asked; RECV to look what a multishot without a buffer would receive. */
+static const uint8_t opcodes_own[] = {IORING_OP_RECV,        IORING_OP_NOP,          IORING_OP_POLL_ADD,
+                                      IORING_OP_POLL_REMOVE, IORING_OP_ASYNC_CANCEL, IORING_OP_LINK_TIMEOUT,
+                                      IORING_OP_FILES_UPDATE};
 
 /* And its calls; not among them what would widen what the loop may do, such as new credentials. */
 static const uint8_t registers_own[] = {

@@ -283,6 +283,33 @@ START_TEST(stands_back)
 }
 END_TEST
 
+/* Goal: on a loop that is locked to the opcode of the multishot alone, it can still look what there is to receive when
+ * it has no buffer. Method: the only buffer is kept while more comes. */
+START_TEST(locked_loop)
+{
+    static const uint8_t           opcodes[] = {LOOP_OP_RECVMSG, LOOP_OP_READ_MULTISHOT};
+    const struct loop_restrictions list = {.opcodes = opcodes, .opcodes_count = TEST_COUNT(opcodes)};
+    static struct peer             peer;
+    struct loop                   *usual = loop;
+    int                            group;
+
+    loop = test_loop_new(&(struct loop_options){.sq_entries = 16, .modes = {.restrictions = &list}});
+    group = make(1);
+    peer.keep_most = 1;
+    if (!missing((enum kind)_i)) {
+        open_peer(&peer, (enum kind)_i, group);
+        drip(&peer, 3);
+        test_turns(loop, 5);
+        ck_assert_int_eq(peer.last, 100);
+        ck_assert_uint_eq(peer.got, 100);
+        ck_assert_uint_eq(stats_of(group).parked, 1);
+        finish(&peer);
+    }
+    test_loop_free(loop);
+    loop = usual;
+}
+END_TEST
+
 /* ---- pause and resume */
 
 enum { COUNT = 16, RESERVE = COUNT / 8 };
@@ -583,6 +610,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, flood_of_any_kind, 0, 3 * KINDS);
     tcase_add_loop_test(tcase, stands_back, 0, 2 * KINDS);
+    tcase_add_loop_test(tcase, locked_loop, MESSAGES, PIPE + 1);
     tcase_add_loop_test(tcase, paused_while_it_waits, 0, 2 * STAGES * KINDS);
     tcase_add_loop_test(tcase, resumed_too_early, 0, KINDS);
     tcase_add_loop_test(tcase, group_of_a_paused_one, 0, (STAGES + 1) * KINDS);
