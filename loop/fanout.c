@@ -193,11 +193,9 @@ static int check(struct loop *loop, const struct loop_fanout *fanout, const void
 
     if (fanout == NULL || targets == NULL || count == 0 || payload == NULL || size == 0 || size > INT_MAX)
         return -EINVAL;
-    if ((options->flags & ~(uint32_t)FLAGS_ALL) != 0 || options->mode > LOOP_FANOUT_ZERO_COPY ||
-        (options->release != 0 && !buffer_is_free_to_give(loop, options->release)))
+    if ((options->flags & ~(uint32_t)FLAGS_ALL) != 0 || options->mode > LOOP_FANOUT_ZERO_COPY)
         return -EINVAL;
     if ((options->flags & LOOP_FANOUT_FIXED) != 0 && (options->buf_index < 0 || options->buf_index > UINT16_MAX))
-        options->reserved != 0)
         return -EINVAL;
     if (options->release != 0 && (r = buffer_check_giving(loop, options->release)) < 0)
         return r;
