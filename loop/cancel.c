@@ -126,37 +126,37 @@ void cancel_completed(struct loop *loop, const struct completion *completion)
         owe(loop, context, missed);
 }
 
-void cancel_context(struct loop *loop, struct context *context)
+bool cancel_context(struct loop *loop, struct context *context)
 {
     if ((context->flags & CONTEXT_CANCELED) != 0)
-        return;
+        return false;
     switch ((enum context_state)context->state) {
     case CONTEXT_ACTIVE:
     case CONTEXT_PROBING:
         if ((context->flags & (CONTEXT_RESULT_SEEN | CONTEXT_RELEASE_SEEN)) != 0)
-            return; /* nothing ends a notification */
+            return false; /* nothing ends a notification */
         context->flags |= CONTEXT_CANCELED;
         ask(loop, context, FIRST);
-        return;
+        return true;
     case CONTEXT_RESTING: /* inside its callback; it will not be armed again */
         context->flags |= CONTEXT_CANCELED;
-        return;
+        return true;
     case CONTEXT_PARKED:
         context->flags |= CONTEXT_CANCELED;
         buffer_unpark(loop, context);
         dispatch_settle(loop, context, -ECANCELED, 0);
-        return;
+        return true;
     case CONTEXT_PAUSED:
         context->flags |= CONTEXT_CANCELED;
         dispatch_settle(loop, context, -ECANCELED, 0);
-        return;
+        return true;
     case CONTEXT_HELD:
         context->flags |= CONTEXT_CANCELED;
         barrier_withdraw(loop, context);
         dispatch_settle(loop, context, -ECANCELED, 0);
-        return;
-    case CONTEXT_SETTLED: return;
-    case CONTEXT_WORKING: work_cancel(loop, context); return;
+        return true;
+    case CONTEXT_SETTLED: return false;
+    case CONTEXT_WORKING: return work_cancel(loop, context);
     case CONTEXT_FREE: break;
     }
     check_failed("a context in use is not free", __FILE__, __LINE__);
@@ -173,7 +173,7 @@ void cancel_all_contexts(struct loop *loop)
     struct context *context;
 
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
-        cancel_context(loop, context);
+        (void)cancel_context(loop, context);
 }
 
 /* Scans all requests of the ring, which for many is slow: only for what cannot be named. */
@@ -203,7 +203,7 @@ void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node)
     if ((context->flags & CONTEXT_EXPIRED) == 0)
         loop->stats.deadlines_passed++;
     context->flags |= CONTEXT_EXPIRED;
-    cancel_context(loop, context);
+    (void)cancel_context(loop, context);
 }
 
 /* Unless the operation ended first (ECANCELED) the kernel's timer has fired, and then its CQE stands before that of the
@@ -219,7 +219,7 @@ void linked_timeout_completed(struct loop *loop, const struct completion *comple
     context->flags |= CONTEXT_EXPIRED;
     loop->stats.deadlines_passed++;
     if (completion->res == -EALREADY || completion->res == -ENOENT)
-        cancel_context(loop, context);
+        (void)cancel_context(loop, context);
 }
 
 int cancel_id(struct loop *loop, loop_id id)
@@ -232,7 +232,7 @@ int cancel_id(struct loop *loop, loop_id id)
         context = context_find(&loop->pool, (uint64_t)id);
         if (context == NULL)
             return -ENOENT;
-        cancel_context(loop, context);
+        (void)cancel_context(loop, context);
         return 0;
     case UD_DIRECT:
         if (user_data_handler((uint64_t)id) - 1 >= LOOP_HANDLERS_MAX)
@@ -257,12 +257,29 @@ int loop_cancel(struct loop *loop, loop_id id)
 
 /* ---- many at once */
 
-/* Of the others the SQE's fd is something else. */
+/* Of the others the SQE's fd is something else, or nothing. */
 static bool opcode_names_descriptor(uint8_t opcode)
 {
-    return opcode != IORING_OP_SOCKET && opcode != IORING_OP_WAITID && opcode != IORING_OP_FUTEX_WAIT &&
-           opcode != IORING_OP_FUTEX_WAKE && opcode != IORING_OP_FUTEX_WAITV && opcode != IORING_OP_PIPE &&
-           opcode != IORING_OP_SETXATTR && opcode != IORING_OP_GETXATTR;
+    switch (opcode) {
+    case IORING_OP_NOP:
+    case IORING_OP_TIMEOUT:
+    case IORING_OP_TIMEOUT_REMOVE:
+    case IORING_OP_LINK_TIMEOUT:
+    case IORING_OP_POLL_REMOVE:
+    case IORING_OP_MADVISE:
+    case IORING_OP_FILES_UPDATE:
+    case IORING_OP_PROVIDE_BUFFERS:
+    case IORING_OP_REMOVE_BUFFERS:
+    case IORING_OP_SOCKET:
+    case IORING_OP_PIPE:
+    case IORING_OP_SETXATTR:
+    case IORING_OP_GETXATTR:
+    case IORING_OP_WAITID:
+    case IORING_OP_FUTEX_WAIT:
+    case IORING_OP_FUTEX_WAKE:
+    case IORING_OP_FUTEX_WAITV: return false;
+    default: return true;
+    }
 }
 
 struct many {
@@ -272,7 +289,7 @@ struct many {
 
 static bool is_meant(const struct context *context, struct many many)
 {
-    if ((context->flags & (CONTEXT_OBJECT | CONTEXT_CANCELED)) != 0 || context->state == CONTEXT_SETTLED)
+    if ((context->flags & CONTEXT_OBJECT) != 0)
         return false;
     if (many.opcode >= 0 && context->opcode != many.opcode)
         return false;
@@ -286,10 +303,8 @@ static int cancel_many(struct loop *loop, struct many many)
     struct context *context;
 
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
-        if (is_meant(context, many)) {
-            cancel_context(loop, context);
-            count++;
-        }
+        if (is_meant(context, many))
+            count += cancel_context(loop, context);
     return count;
 }
 

@@ -314,7 +314,8 @@ void zcrx_finish(struct loop *loop, struct context *context, struct loop_result 
 void zcrx_queues_destroy(struct loop *loop); /* when the ring is closed */
 
 /* cancel.c */
-void cancel_context(struct loop *loop, struct context *context);
+/* Whether it has been asked for now: it may have been before, or nothing can end it. */
+bool cancel_context(struct loop *loop, struct context *context);
 /* Only in the kernel: CONTEXT_PAUSING says what for. */
 void cancel_to_pause(struct loop *loop, struct context *context);
 int  cancel_id(struct loop *loop, loop_id id); /* as loop_cancel() on the owner's thread */

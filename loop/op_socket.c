@@ -82,6 +82,17 @@ loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, void *arg
                           arg, terms);
 }
 
+/* A cancel by descriptor goes by the notation of users, not by what the SQE says. */
+static void note_slot(struct loop *loop, loop_id id, int fd)
+{
+    struct context *context = context_find(&loop->pool, (uint64_t)id);
+
+    if (context != NULL) /* not in direct mode */
+        context->fd = fd;
+    if (loop->files != NULL)
+        fixed_files_forget(loop, fd, 1);
+}
+
 /* The slot of a fixed file stands in its own field, counted from 1. */
 loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
@@ -95,8 +106,8 @@ loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const stru
     model.fd = 0;
     model.file_index = (unsigned)(fd & ~LOOP_FIXED_FLAG) + 1;
     id = op_start(loop, __func__, model, cb, arg, terms);
-    if (id > 0 && loop->files != NULL)
-        fixed_files_forget(loop, fd, 1);
+    if (id > 0)
+        note_slot(loop, id, fd);
     return id;
 }
 

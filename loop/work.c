@@ -393,7 +393,7 @@ loop_id loop_work(struct loop *loop, enum loop_work_class work_class, loop_work_
     return id < 0 ? op_refuse(loop, __func__, terms, (int)id) : id;
 }
 
-void work_cancel(struct loop *loop, struct context *context)
+bool work_cancel(struct loop *loop, struct context *context)
 {
     struct work_pool *pool = loop->work;
     struct work_item *item = &context_extended(context)->work;
@@ -407,10 +407,11 @@ void work_cancel(struct loop *loop, struct context *context)
     }
     pthread_mutex_unlock(&pool->lock);
     if (!queued)
-        return; /* its result will come */
+        return false; /* its result will come */
     pool->in_flight--;
     context->flags |= CONTEXT_CANCELED;
     dispatch_settle(loop, context, -ECANCELED, 0);
+    return true;
 }
 
 static void deliver(struct loop *loop, struct work_item *item)

@@ -29,8 +29,8 @@ int work_options_complete(struct loop_work_options *options);
 bool work_results_waiting(const struct loop *loop);
 void work_run(struct loop *loop);
 
-/* Ends it if it has not begun. */
-void work_cancel(struct loop *loop, struct context *context);
+/* Ends it if it has not begun, and returns whether. */
+bool work_cancel(struct loop *loop, struct context *context);
 
 /* Those that have not been delivered, nor taken back by a cancel. */
 uint32_t work_in_flight(const struct loop *loop);

@@ -1,7 +1,9 @@
 /* tests/loop/barrier_test.c: operations held back behind others, and cancelling many at once. */
 #include "tests/support/test.h"
 
+#include <fcntl.h>
 #include <liburing.h>
+#include <linux/futex.h>
 
 static struct loop *loop;
 static int          pair[2];
@@ -303,6 +305,76 @@ START_TEST(by_descriptor)
 }
 END_TEST
 
+/* Goal: a number in the SQE that is no descriptor is not taken for one, and a slot that is to be closed is found by the
+ * notation of users. Method: operations whose SQE says 0 there, held by a barrier; cancel descriptor 0. */
+START_TEST(no_descriptor)
+{
+    struct test_log         logs[5] = {0};
+    struct io_uring_sqe     nop = {.opcode = IORING_OP_NOP};
+    uint32_t                futex = 0;
+    struct futex_waitv      waiter = {.uaddr = (uintptr_t)&futex, .flags = 2 | 128, .val = 1};
+    char                    byte;
+    int                     fds[2], slot, fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    loop_id                 first = loop_recv(loop, pair[0], &byte, 1, 0, test_log_cb, &logs[0], NULL);
+    const struct loop_terms terms = {.flags = LOOP_BARRIER};
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(loop_files_init(loop, NULL), 0);
+    slot = loop_file_register(loop, fd);
+    ck_assert_int_gt(slot, 0);
+    ck_assert_int_gt(loop_close(loop, slot, test_log_cb, &logs[1], &terms), 0);
+    ck_assert_int_gt(loop_raw(loop, &nop, test_log_cb, &logs[2], &terms), 0);
+    if (test_has_opcode(loop, IORING_OP_PIPE))
+        ck_assert_int_gt(loop_pipe(loop, fds, 0, test_log_cb, &logs[3], &terms), 0);
+    if (test_has_opcode(loop, IORING_OP_FUTEX_WAITV))
+        ck_assert_int_gt(loop_futex_waitv(loop, &waiter, 1, test_log_cb, &logs[4], &terms), 0);
+    test_turns(loop, 1);
+    ck_assert_int_eq(loop_cancel_fd(loop, 0), 0);
+    ck_assert_int_eq(loop_cancel_fd(loop, slot), 1);
+    ck_assert_int_eq(loop_cancel(loop, first), 0);
+    test_run(loop);
+    test_log_is(&logs[1], -ECANCELED);
+    test_log_is(&logs[2], 0);
+    if (test_has_opcode(loop, IORING_OP_PIPE)) {
+        test_log_is(&logs[3], 0);
+        test_close(fds[0]);
+        test_close(fds[1]);
+    }
+    if (test_has_opcode(loop, IORING_OP_FUTEX_WAITV))
+        test_log_is(&logs[4], -EAGAIN);
+    test_close(fd);
+}
+END_TEST
+
+/* Goal: what cannot be asked to end is not counted. Method: a work item that runs. */
+static _Atomic int work_state;
+
+static int32_t work_until_told(void *arg)
+{
+    (void)arg;
+    work_state = 1;
+    for (int i = 0; i < 20000 && work_state != 2; i++)
+        test_sleep(LOOP_MILLISECOND);
+    return 7;
+}
+
+START_TEST(running_work)
+{
+    struct test_log log = {0};
+    loop_id         id = loop_work(loop, LOOP_WORK_DEFAULT, work_until_told, test_log_cb, &log, NULL);
+
+    ck_assert_int_gt(id, 0);
+    for (int i = 0; i < 20000 && work_state == 0; i++)
+        test_sleep(LOOP_MILLISECOND);
+    ck_assert_int_eq(work_state, 1);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    ck_assert_int_eq(loop_cancel_all(loop), 0);
+    work_state = 2;
+    test_run(loop);
+    test_log_is(&log, 7);
+}
+END_TEST
+
 /* Goal: the same by opcode, and all. Method: receives, polls and a timeout. */
 START_TEST(by_opcode_and_all)
 {
@@ -378,6 +450,8 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, by_descriptor, 0, 3);
     tcase_add_loop_test(tcase, by_opcode_and_all, 0, 3);
+    tcase_add_test(tcase, no_descriptor);
+    tcase_add_test(tcase, running_work);
     tcase_add_test(tcase, not_objects);
     return suite;
 }

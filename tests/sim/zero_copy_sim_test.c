@@ -113,6 +113,25 @@ START_TEST(orders)
 }
 END_TEST
 
+/* Goal: one that waits for its notification cannot be asked to end, and is not counted as if it could. */
+START_TEST(many_are_cancelled)
+{
+    struct twice twice = {0};
+    loop_id      id = start(&twice, NULL);
+
+    script_cqe((uint64_t)id, 1000, MORE);
+    test_turns(loop, 1);
+    ck_assert_uint_eq(twice.count, 1);
+    ck_assert_int_eq(loop_cancel_all(loop), 0);
+    ck_assert_int_eq(loop_cancel_fd(loop, 5), 0);
+    ck_assert_int_eq(loop_cancel(loop, id), 0);
+    script_cqe((uint64_t)id, 0, NOTIF);
+    test_turns(loop, 1);
+    twice_is(&twice, 1000, 0, 0);
+    script.pending_count = 0;
+}
+END_TEST
+
 /* Goal: what comes twice is stale. Method: a second result, a second notification early and late. */
 START_TEST(duplicates)
 {
@@ -592,6 +611,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, cancel_in_each_state);
     tcase_add_test(tcase, cancel_misses);
     tcase_add_test(tcase, deadline);
+    tcase_add_test(tcase, many_are_cancelled);
     tcase_add_test(tcase, settled);
     tcase_add_test(tcase, link_begun_by_result);
     tcase_add_test(tcase, sqes);
