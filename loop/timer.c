@@ -164,10 +164,12 @@ bool loop_timer_has_ref(const struct loop_timer *timer)
 }
 
 /* It stands in the kind, in use or not. */
-static void set_ref(struct loop_timer *timer, bool ref)
+static void set_ref(struct loop_timer *timer, const char *call, bool ref)
 {
     if (loop_timer_has_ref(timer) == ref)
         return;
+    if (node_list_linked(&timer->priv.node))
+        loop_check_owner(timer->priv.loop, call);
     timer->priv.node.order ^= WHEEL_UNREF;
     if (!node_list_linked(&timer->priv.node))
         return;
@@ -179,12 +181,12 @@ static void set_ref(struct loop_timer *timer, bool ref)
 
 void loop_timer_ref(struct loop_timer *timer)
 {
-    set_ref(timer, true);
+    set_ref(timer, __func__, true);
 }
 
 void loop_timer_unref(struct loop_timer *timer)
 {
-    set_ref(timer, false);
+    set_ref(timer, __func__, false);
 }
 
 /* A repeating timer keeps its rhythm, unless it is a whole period late. */

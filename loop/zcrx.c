@@ -45,7 +45,7 @@ static void cancel_receives(struct loop *loop, const struct loop_zcrx *zcrx)
 
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
         if (context->kind == CONTEXT_RECV_ZC && zcrx_of(context) == zcrx)
-            cancel_context(loop, context);
+            (void)cancel_context(loop, context);
 }
 
 int loop_zcrx_stop(struct loop_zcrx *zcrx)
@@ -134,6 +134,7 @@ int loop_zcrx_keep(struct loop_zcrx *zcrx)
 {
     if (zcrx->priv.lending == 0)
         return -EINVAL;
+    loop_check_owner(zcrx->priv.object.loop, __func__);
     zcrx->priv.lending = 0;
     return 0;
 }
@@ -253,7 +254,7 @@ void zcrx_complete(struct loop *loop, struct context *context, int32_t res, uint
         zcrx->priv.queue->stats.pieces_refused++;
         result.res = -EPROTO;
         if (more) { /* the kernel has to end it */
-            cancel_context(loop, context);
+            (void)cancel_context(loop, context);
             return;
         }
     }

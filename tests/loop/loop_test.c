@@ -884,6 +884,13 @@ static void wrong_timer(struct loop *loop)
 
     (void)loop_timer_start(loop, &timer, 0, 0, count_timer);
 }
+static struct loop_timer wrong_kept_timer; /* started by the loop's own thread */
+
+static void wrong_unref(struct loop *loop)
+{
+    (void)loop;
+    loop_timer_unref(&wrong_kept_timer);
+}
 static void wrong_buffer(struct loop *loop)
 {
     (void)loop_buffer_return(loop, 1);
@@ -914,6 +921,7 @@ static const struct wrong wrong_calls[] = {
     {"loop_chain_begin", wrong_chain},
     {"loop_handler_register", wrong_handler},
     {"loop_timer_start", wrong_timer},
+    {"loop_timer_unref", wrong_unref},
     {"loop_buffer_return", wrong_buffer},
     {"loop_listener_start", wrong_listener},
 };
@@ -937,6 +945,8 @@ static void wrong_scenario(void *arg)
     pthread_t        thread;
 
     test_turns(mine.loop, 1);
+    if (loop_timer_start(mine.loop, &wrong_kept_timer, LOOP_SECOND, 0, count_timer) != 0)
+        _exit(1);
     pthread_create(&thread, NULL, wrong_thread, &mine);
     pthread_join(thread, NULL);
 }
