@@ -135,6 +135,12 @@ static void drop_held(struct loop *loop, struct context *context, int32_t res)
     finish(loop, context, res);
 }
 
+/* By a cancel that was sent before the message came, and repeated. */
+static bool stopped_to_pause(const struct context *context, int32_t res)
+{
+    return (context->flags & CONTEXT_PAUSING) != 0 && multishot_was_stopped(res);
+}
+
 static void holding_completed(struct loop *loop, struct context *context, unsigned probe, int32_t res)
 {
     if ((context->flags & CONTEXT_CANCELED) != 0)
@@ -145,7 +151,7 @@ static void holding_completed(struct loop *loop, struct context *context, unsign
     } else if (probe == PROBE_HANGUP && res > 0 && (res & (POLLRDHUP | POLLHUP)) != 0)
         drop_held(loop, context, 0);
     else
-        tell_held(loop, context, res < 0 && res != -EAGAIN ? res : 0);
+        tell_held(loop, context, res < 0 && res != -EAGAIN && !stopped_to_pause(context, res) ? res : 0);
 }
 
 /* ---- no buffer */
@@ -201,6 +207,8 @@ void multishot_probe_completed(struct loop *loop, struct context *context, int32
     }
     if ((context->flags & CONTEXT_PAUSING) != 0 && multishot_was_stopped(res)) {
         multishot_again(loop, context, false);
+    if (stopped_to_pause(context, res)) {
+        multishot_go_on(loop, context, false);
         return;
     }
     switch ((enum probe)probe) {

@@ -124,15 +124,17 @@ static void result(enum kind kind, uint32_t flags)
 }
 
 /* Goal: what the kernel has ended without a cause is armed again, just as it was, after the callback has been told of
- * more. Method: a result without F_MORE; plain and extended contexts (_i: kind, and which). */
+ * more. Method: a result without F_MORE; contexts plain, with a deadline, with credentials (_i: kind, and which). */
 START_TEST(armed_again)
 {
-    enum kind           kind = (enum kind)(_i / 2);
-    struct told         told = {0};
-    struct io_uring_sqe first;
-    loop_id             id = start(kind, &told, LOOP_TERMS(.timeout_ns = _i % 2 == 0 ? 0 : 1000 * LOOP_SECOND));
+    static const struct loop_terms terms[] = {{0}, {.timeout_ns = 1000 * LOOP_SECOND}, {.personality = 7}};
+    enum kind                      kind = (enum kind)(_i / 3);
+    struct told                    told = {0};
+    struct io_uring_sqe            first;
+    loop_id                        id = start(kind, &told, &terms[_i % 3]);
 
     first = *pending(opcodes[kind]);
+    ck_assert_uint_eq(first.personality, terms[_i % 3].personality);
     for (uint32_t i = 1; i <= 3; i++) {
         result(kind, 0);
         test_turns(loop, 2);
@@ -707,6 +709,36 @@ START_TEST(empty_message_meanwhile)
 }
 END_TEST
 
+/* Goal: a pause that strikes the question about a message without bytes ends nothing: the message is told, then it
+ * rests. Method: a pause misses the receive, which ends with such a message; its repetition meets the question. */
+START_TEST(pause_strikes_question)
+{
+    struct told told = {0};
+    loop_id     id = start(RECVMSG, &told, NULL);
+
+    script.manual = true;
+    must(loop_pause(loop, id));
+    test_turns(loop, 1);
+    receive_nothing();
+    complete_cancel(-ENOENT); /* asked again at once */
+    answer(IORING_OP_RECV, 0);
+    complete_cancel(-ENOENT); /* and later */
+    answer(IORING_OP_POLL_ADD, -ECANCELED);
+    ck_assert_uint_eq(told.count, 1);
+    ck_assert_uint_eq(told.finals, 0);
+    ck_assert_uint_eq(told.buffers, 1);
+    ck_assert_int_eq(told.last, 0);
+    must(loop_resume(loop, id));
+    test_turns(loop, 1);
+    ck_assert_ptr_nonnull(pending(IORING_OP_RECVMSG));
+    script.manual = false;
+    must(loop_cancel(loop, id));
+    test_turns(loop, 2);
+    ck_assert_uint_eq(told.finals, 1);
+    ck_assert_uint_eq(test_stats(loop).buffers_lent, 0);
+}
+END_TEST
+
 /* ---- no memory */
 
 /* Fills the SQ, of which the kernel takes nothing for a while. */
@@ -763,7 +795,7 @@ Suite *test_suite(void)
     TCase *tcase = test_case_without_ring(suite, "kinds");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, armed_again, 0, KINDS * 2);
+    tcase_add_loop_test(tcase, armed_again, 0, KINDS * 3);
     tcase_add_loop_test(tcase, errors_end, 0, KINDS);
     tcase_add_loop_test(tcase, result_on_top_of_a_cancel, 0, KINDS);
     tcase_add_test(tcase, opcode_missing);
@@ -784,6 +816,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, probes_end, 0, 6);
     tcase_add_loop_test(tcase, empty_messages, 0, (int)TEST_COUNT(empties));
     tcase_add_loop_test(tcase, empty_message_meanwhile, 0, 4);
+    tcase_add_test(tcase, pause_strikes_question);
     tcase_add_loop_test(tcase, no_memory, 0, 3);
     return suite;
 }
