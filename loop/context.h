@@ -234,17 +234,24 @@ static inline struct context_extended *context_extended(struct context *context)
 
 /* One-shot, in flight, without flags: nothing to see to but its callback. Opcode, descriptor and whether it belongs to
  * an object do not matter. */
-static const uint64_t context_brief_simple = CONTEXT_ACTIVE | CONTEXT_ONE_SHOT << 4;
-static const uint32_t context_brief_looked_at = ~(UINT32_C(0xff) << 8 | (uint32_t)CONTEXT_OBJECT << 16);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+enum { BRIEF_STATE = 60, BRIEF_KIND = 56, BRIEF_OPCODE = 48, BRIEF_FLAGS = 32, BRIEF_FD = 0 };
+#else
+enum { BRIEF_STATE = 0, BRIEF_KIND = 4, BRIEF_OPCODE = 8, BRIEF_FLAGS = 16, BRIEF_FD = 32 };
+#endif
+static const uint64_t context_brief_simple = (uint64_t)CONTEXT_ACTIVE << BRIEF_STATE | (uint64_t)CONTEXT_ONE_SHOT
+                                                                                           << BRIEF_KIND;
+static const uint64_t context_brief_looked_at =
+    ~(UINT64_C(0xff) << BRIEF_OPCODE | UINT64_C(0xffffffff) << BRIEF_FD | (uint64_t)CONTEXT_OBJECT << BRIEF_FLAGS);
 
 static inline uint64_t context_brief_of(uint8_t opcode, int32_t fd)
 {
-    return context_brief_simple | (uint64_t)opcode << 8 | (uint64_t)(uint32_t)fd << 32;
+    return context_brief_simple | (uint64_t)opcode << BRIEF_OPCODE | (uint64_t)(uint32_t)fd << BRIEF_FD;
 }
 
 static inline bool context_is_simple(const struct context *context)
 {
-    return ((uint32_t)context->brief & context_brief_looked_at) == context_brief_simple;
+    return (context->brief & context_brief_looked_at) == context_brief_simple;
 }
 
 /* The same with a deadline. */

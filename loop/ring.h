@@ -28,7 +28,11 @@ struct completion {
 /* Neither an error nor any flag. */
 static inline bool completion_is_plain(const struct completion *completion)
 {
-    return completion->outcome <= INT32_MAX;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return completion->res >= 0 && completion->flags == 0;
+#else
+    return completion->outcome <= INT32_MAX; /* the same with one comparison */
+#endif
 }
 
 /* What set-up is asked for. */

@@ -3,7 +3,7 @@
  * The poll is a multishot, which completes at every write, so the eventfd is never read. A write is made only if the
  * loop sleeps: it says so before it looks a last time for work from other threads, and they look whether it sleeps
  * after they have left theirs. */
-#include "loop/loop_private.h"
+#include "loop/op_start.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -29,7 +29,7 @@ void wake_arm(struct loop *loop)
         .opcode = IORING_OP_POLL_ADD,
         .fd = loop->wake_fd,
         .len = IORING_POLL_ADD_MULTI,
-        .poll32_events = POLLIN,
+        .poll32_events = op_poll_mask(POLLIN),
         .user_data = user_data_direct(IORING_OP_POLL_ADD, HANDLER_WAKE, 0),
     };
     loop->wake_armed = true;
