@@ -147,6 +147,8 @@ static int check_match(const struct loop *loop, const struct loop_match *match)
     if (match == NULL || (match->flags & ~all) != 0 || match->reserved != 0 ||
         ((match->flags & LOOP_MATCH_ANY) != 0 && (match->flags & ~(uint32_t)(LOOP_MATCH_ALL | LOOP_MATCH_ANY)) != 0))
         return -EINVAL;
+    if ((match->flags & LOOP_MATCH_OPCODE) != 0 && match->opcode > UINT8_MAX) /* the kernel would cut it off */
+        return -EINVAL;
     if ((match->flags & LOOP_MATCH_FD) != 0 && match->fd < 0)
         return -EBADF;
     if ((match->flags & (LOOP_MATCH_OPCODE | LOOP_MATCH_ID)) != 0 && !knows_cancel_by_opcode(loop))
