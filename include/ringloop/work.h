@@ -36,8 +36,8 @@ typedef int32_t loop_work_fn(void *arg);
  * returned, with its real result, and LOOP_TIMED_OUT if the deadline had passed. loop_destroy() waits for it.
  *
  * Borrows what arg points to until the callback. Returns the id, or as in op.h, and
- *   -EINVAL   no fn, an unknown class; LOOP_LINKED_TIMEOUT, LOOP_POLL_FIRST or LOOP_ASYNC in the terms; inside a chain,
- *             unless LOOP_UNCHAINED
+ *   -EINVAL   no fn, an unknown class; flags in the terms other than LOOP_BACKGROUND, LOOP_EXTENDED and
+ *             LOOP_UNCHAINED, without which it is refused inside a chain, too
  *   -ENOBUFS  also: loop_options.work.queue_max items are waiting (counted in loop_stats.work_full)
  *   -EAGAIN   no thread could be started, and there is none yet; with some the loop makes do */
 LOOP_API loop_id loop_work(struct loop *loop, enum loop_work_class work_class, loop_work_fn *fn, loop_cb *cb, void *arg,
