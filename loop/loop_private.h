@@ -394,6 +394,8 @@ void fixed_buffers_free(struct loop *loop);
 /* multishot.c */
 void multishot_arm(struct loop *loop, struct context *context, bool poll_first);
 void multishot_receive_again(struct loop *loop, struct context *context, bool starved);
+/* What a multishot poll waits for when it is armed again; of anything else nothing is changed. */
+void multishot_poll_for(struct loop *loop, loop_id id, uint32_t mask);
 
 /* timer.c */
 void timer_run_due(struct loop *loop);

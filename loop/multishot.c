@@ -83,6 +83,18 @@ void multishot_arm(struct loop *loop, struct context *context, bool poll_first)
     multishot_place(loop, context, &sqe, CONTEXT_ACTIVE);
 }
 
+void multishot_poll_for(struct loop *loop, loop_id id, uint32_t mask)
+{
+    struct context *context = context_find(&loop->pool, (uint64_t)id);
+
+    if (context == NULL || (context->kind != CONTEXT_POLL && context->kind != CONTEXT_POLL_LEVEL) ||
+        context->state == CONTEXT_SETTLED)
+        return;
+    context_arm(context)->op_flags = mask;
+    if (context_is_extended(context))
+        context_extended(context)->sqe.poll32_events = mask;
+}
+
 void multishot_pause(struct context *context)
 {
     forget_pause(context);

@@ -33,10 +33,14 @@ loop_id loop_poll_update(struct loop *loop, loop_id id, uint32_t events, loop_cb
         .len = IORING_POLL_UPDATE_EVENTS,
         .poll32_events = op_poll_mask(events),
     };
+    loop_id update;
 
     if (id <= 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
-    return op_start_sqe(loop, __func__, &sqe, cb, arg, terms);
+    update = op_start_sqe(loop, __func__, &sqe, cb, arg, terms);
+    if (update > 0)
+        multishot_poll_for(loop, id, sqe.poll32_events);
+    return update;
 }
 
 /* ---- timeouts */

@@ -101,6 +101,14 @@ static struct io_uring_sqe *pending(uint8_t opcode)
     return sqe;
 }
 
+static struct io_uring_sqe *pending_update(void)
+{
+    struct io_uring_sqe *sqe = script_find(IORING_OP_POLL_REMOVE, 0);
+
+    ck_assert_ptr_nonnull(sqe);
+    return sqe;
+}
+
 static bool none(uint8_t opcode)
 {
     return find(opcode, 0) == NULL;
@@ -155,6 +163,33 @@ START_TEST(armed_again)
     ck_assert_uint_eq(told.finals, 1);
     ck_assert_int_eq(told.last, -ECANCELED);
     ck_assert(none(opcodes[kind]));
+}
+END_TEST
+
+/* Goal: what a multishot poll was told to wait for instead still holds when it is armed again. Method: an update, then
+ * an end without a cause; while the kernel has it, and while it is paused; with and without a deadline. */
+START_TEST(updated_poll)
+{
+    enum kind   kind = _i % 2 == 0 ? EDGE : LEVEL;
+    struct told told = {0};
+    loop_id     id = start(kind, &told, LOOP_TERMS(.timeout_ns = _i / 2 % 2 == 0 ? 0 : 1000 * LOOP_SECOND));
+    bool        paused = _i / 4 == 1;
+
+    if (paused)
+        must(loop_pause(loop, id));
+    test_turns(loop, 2);
+    ck_assert_int_gt(loop_poll_update(loop, id, POLLOUT, NULL, NULL, NULL), 0);
+    test_turns(loop, 1);
+    script_complete(pending_update(), paused ? -ENOENT : 0, 0);
+    if (paused)
+        must(loop_resume(loop, id));
+    else
+        result(kind, 0);
+    test_turns(loop, 2);
+    ck_assert_uint_eq(pending(IORING_OP_POLL_ADD)->poll32_events, POLLOUT);
+    must(loop_cancel(loop, id));
+    test_turns(loop, 2);
+    ck_assert_uint_eq(told.finals, 1);
 }
 END_TEST
 
@@ -796,6 +831,7 @@ Suite *test_suite(void)
 
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, armed_again, 0, KINDS * 3);
+    tcase_add_loop_test(tcase, updated_poll, 0, 8);
     tcase_add_loop_test(tcase, errors_end, 0, KINDS);
     tcase_add_loop_test(tcase, result_on_top_of_a_cancel, 0, KINDS);
     tcase_add_test(tcase, opcode_missing);
