@@ -21,7 +21,8 @@ enum kind {
     KIND_LEND,
     KIND_TIMEOUT,
     KIND_ZERO_COPY,
-    KIND_CHAINABLE, /* up to here */
+    KIND_LINK_TIMEOUT, /* in chains only */
+    KIND_CHAINABLE,    /* up to here */
     KIND_WORK = KIND_CHAINABLE,
     KIND_DIRECT,
     KIND_MULTISHOT, /* from here on they may go on */
@@ -33,14 +34,23 @@ enum kind {
 };
 
 static const uint8_t opcodes[KINDS] = {
-    [KIND_NOP] = IORING_OP_NOP,           [KIND_RECV] = IORING_OP_RECV,
-    [KIND_SENDMSG] = IORING_OP_SENDMSG,   [KIND_SEND] = IORING_OP_SEND,
-    [KIND_POLL] = IORING_OP_POLL_ADD,     [KIND_RECVMSG] = IORING_OP_RECVMSG,
-    [KIND_LEND] = IORING_OP_RECV,         [KIND_TIMEOUT] = IORING_OP_TIMEOUT,
-    [KIND_ZERO_COPY] = IORING_OP_SEND_ZC, [KIND_WORK] = 127,
-    [KIND_DIRECT] = IORING_OP_POLL_ADD,   [KIND_MULTISHOT] = IORING_OP_RECV,
-    [KIND_MESSAGES] = IORING_OP_RECVMSG,  [KIND_EDGE] = IORING_OP_POLL_ADD,
-    [KIND_LEVEL] = IORING_OP_POLL_ADD,    [KIND_TICKS] = IORING_OP_TIMEOUT,
+    [KIND_NOP] = IORING_OP_NOP,
+    [KIND_RECV] = IORING_OP_RECV,
+    [KIND_SENDMSG] = IORING_OP_SENDMSG,
+    [KIND_SEND] = IORING_OP_SEND,
+    [KIND_POLL] = IORING_OP_POLL_ADD,
+    [KIND_RECVMSG] = IORING_OP_RECVMSG,
+    [KIND_LEND] = IORING_OP_RECV,
+    [KIND_TIMEOUT] = IORING_OP_TIMEOUT,
+    [KIND_ZERO_COPY] = IORING_OP_SEND_ZC,
+    [KIND_LINK_TIMEOUT] = IORING_OP_LINK_TIMEOUT,
+    [KIND_WORK] = 127,
+    [KIND_DIRECT] = IORING_OP_POLL_ADD,
+    [KIND_MULTISHOT] = IORING_OP_RECV,
+    [KIND_MESSAGES] = IORING_OP_RECVMSG,
+    [KIND_EDGE] = IORING_OP_POLL_ADD,
+    [KIND_LEVEL] = IORING_OP_POLL_ADD,
+    [KIND_TICKS] = IORING_OP_TIMEOUT,
 };
 
 struct op {
@@ -55,6 +65,12 @@ struct op {
     uint32_t  tag;         /* what its extra data must be; 0: it has none */
     uint64_t  before[OPS]; /* of a barrier: the numbers of those that must have ended; 0: none */
     char      bytes[64];
+};
+
+struct fan {
+    struct loop_fanout fanout; /* the first member */
+    bool               live;
+    char               bytes[64];
 };
 
 struct transfer {
@@ -75,6 +91,7 @@ static struct world {
     int             file;
     int             handler;
     struct transfer transfers[TRANSFERS];
+    struct fan      fan;
 } world;
 
 #define wrong(...)                                                                                                     \
@@ -101,6 +118,7 @@ static bool error_is_fine(const struct op *op, int32_t res)
 {
     switch (op->kind) {
     case KIND_TIMEOUT: return res == -ETIME || (world.faulty && res == -ENOMEM);
+    case KIND_LINK_TIMEOUT: return res == -ETIME || res == -EALREADY || res == -ENOENT;
     case KIND_LEND: return res == -ENOBUFS || (world.faulty && res == -ENOMEM);
     case KIND_ZERO_COPY: return res == -EOPNOTSUPP || res == -ENOMEM; /* AF_UNIX; RLIMIT_MEMLOCK */
     default: return world.faulty && res == -ENOMEM && (op->barrier || goes_on(op->kind));
@@ -206,6 +224,19 @@ static void transfer_cb(struct loop_transfer *transfer, uint64_t sent, int error
         act();
 }
 
+static void fan_cb(struct loop_fanout *fanout, const struct loop_fanout_result *result)
+{
+    struct fan *fan = (struct fan *)(void *)fanout;
+
+    if (!fan->live)
+        wrong("fan-out: a second callback");
+    fan->live = false;
+    if (result->succeeded + result->failed != PAIRS)
+        wrong("fan-out: %u and %u targets", result->succeeded, result->failed);
+    if (!world.quiet)
+        act();
+}
+
 static int32_t work_fn(void *arg)
 {
     if ((uintptr_t)arg % 3 == 0)
@@ -264,6 +295,7 @@ static int fd_for(enum kind kind)
     case KIND_NOP:
     case KIND_TIMEOUT:
     case KIND_WORK:
+    case KIND_LINK_TIMEOUT:
     case KIND_TICKS: return -1;
     case KIND_SENDMSG:
     case KIND_SEND:
@@ -286,6 +318,7 @@ static loop_id start(struct op *op, const struct loop_terms *terms)
     case KIND_POLL: return loop_poll_add(loop, op->fd, POLLIN, op_cb, op, terms);
     case KIND_LEND: return loop_recv(loop, op->fd, NULL, 0, 0, op_cb, op, terms);
     case KIND_TIMEOUT: return loop_timeout(loop, below(3 * (uint32_t)LOOP_MILLISECOND), 0, 0, op_cb, op, terms);
+    case KIND_LINK_TIMEOUT: return loop_link_timeout(loop, below((uint32_t)LOOP_MILLISECOND), 0, op_cb, op, NULL);
     case KIND_ZERO_COPY: return loop_send_zc(loop, op->fd, op->bytes, 1 + below(60), 0, op_cb, op, terms);
     case KIND_WORK:
         return loop_work(loop, (enum loop_work_class)below(LOOP_WORK_URGENT + 1), work_fn, op_cb, op, terms);
@@ -338,14 +371,14 @@ static struct loop_terms terms_for(enum kind kind, bool chained, bool beside, ui
 /* Starts an operation; NULL if it was refused, or there is no place for it. beside: a chain that is open. */
 static struct op *act_start(bool chained, bool beside)
 {
-    struct op        *op = &world.ops[below(OPS)];
-    enum kind         kind = (enum kind)below(chained ? KIND_CHAINABLE : KINDS);
-    bool              plain = kind == KIND_DIRECT || (!beside && kind != KIND_LEND && below(2) == 0);
+    struct op *op = &world.ops[below(OPS)];
+    enum kind  kind = (enum kind)below(chained ? KIND_CHAINABLE : KINDS);
+    bool plain = kind == KIND_DIRECT || kind == KIND_LINK_TIMEOUT || (!beside && kind != KIND_LEND && below(2) == 0);
     struct loop_terms terms = {0};
     uint32_t          tag = 0;
     loop_id           id;
 
-    if (op->live || (beside && kind == KIND_DIRECT))
+    if (op->live || (beside && kind == KIND_DIRECT) || (kind == KIND_LINK_TIMEOUT && !chained))
         return NULL;
     if (!plain)
         terms = terms_for(kind, chained, beside, &tag);
@@ -358,7 +391,7 @@ static struct op *act_start(bool chained, bool beside)
         note_those_before(op);
     id = start(op, plain ? NULL : &terms);
     if (id <= 0) {
-        if (!refusal_is_fine(id))
+        if (!refusal_is_fine(id) && !(kind == KIND_LINK_TIMEOUT && id == -EINVAL)) /* behind nothing, or another */
             wrong("kind %d is refused: %" PRId64, (int)kind, id);
         if (terms.release != 0)
             world.kept[world.kept_count++] = terms.release;
@@ -406,7 +439,7 @@ static void act_cancel_many(void)
         count = loop_cancel_all(world.loop);
     else
         count = way == 1 ? loop_cancel_fd(world.loop, fd) : loop_cancel_opcode(world.loop, opcodes[kind]);
-    if (count < 0 || count > live)
+    if (count < 0 || count > live + (world.fan.live ? PAIRS : 0))
         wrong("many are cancelled, way %u: %d of %d", way, count, live);
 }
 
@@ -445,6 +478,40 @@ static void act_transfer(void)
     transfer->canceled = false;
 }
 
+static void act_fan(void)
+{
+    const struct loop_fanout_options options = {
+        .timeout_ns = below(2) == 0 ? 0 : 1 + below((uint32_t)LOOP_MILLISECOND),
+        .mode = below(3),
+        .flags = below(2) == 0 ? 0 : LOOP_FANOUT_BACKGROUND,
+    };
+    int fds[PAIRS], r;
+
+    if (world.fan.live) {
+        if (below(2) == 0 && loop_fanout_cancel(&world.fan.fanout) != 0)
+            wrong("a fan-out cannot be cancelled");
+        return;
+    }
+    for (int i = 0; i < PAIRS; i++)
+        fds[i] = world.pairs[i][1];
+    r = loop_fanout_send(world.loop, &world.fan.fanout, fds, PAIRS, world.fan.bytes, 1 + below(60), fan_cb,
+                         below(2) == 0 ? NULL : &options);
+    if (r == 0)
+        world.fan.live = true;
+    else if (!refusal_is_fine(r))
+        wrong("fan-out is refused: %d", r);
+}
+
+static void act_submit(void)
+{
+    const struct loop_submit_policy policy = {.batch = below(10), .deadline_ns = below(2) * 1000};
+
+    if (below(3) == 0)
+        (void)loop_submit(world.loop);
+    else if (below(4) == 0 && loop_submit_policy_set(world.loop, &policy) != 0)
+        wrong("the policy is refused");
+}
+
 static void act_in_chain(void)
 {
     switch (below(12)) {
@@ -454,6 +521,8 @@ static void act_in_chain(void)
     case 3: act_pause(); break;
     case 4: act_cancel_many(); break;
     case 5: act_transfer(); break;
+    case 6: act_fan(); break;
+    case 7: act_submit(); break;
     default: break;
     }
 }
@@ -494,7 +563,7 @@ static void act(void)
 
     if (world.faulty && below(8) == 0)
         test_memory.fail_at = test_memory.calls + 1 + below(20);
-    switch (below(12)) {
+    switch (below(13)) {
     case 0:
     case 1:
     case 2: (void)act_start(false, false); break;
@@ -509,13 +578,11 @@ static void act(void)
         break;
     case 6: (void)send(world.pairs[below(PAIRS)][1], bytes, 1 + below(99), MSG_DONTWAIT); break;
     case 7: (void)recv(world.pairs[below(PAIRS)][0], bytes, sizeof(bytes), MSG_DONTWAIT); break;
-    case 8:
-        if (below(4) == 0)
-            (void)loop_submit(world.loop);
-        break;
+    case 8: act_submit(); break;
     case 9: act_pause(); break;
     case 10: act_transfer(); break;
     case 11: act_cancel_many(); break;
+    case 12: act_fan(); break;
     }
 }
 
@@ -538,6 +605,7 @@ static void cancel_all(void)
         world.transfers[i].canceled = true;
         loop_sendfile_cancel(&world.transfers[i].transfer);
     }
+    (void)loop_fanout_cancel(&world.fan.fanout);
     while (test_stats(world.loop).ops_in_flight > 0) {
         test_turns(world.loop, 1);
         if (test_clock() < until)
@@ -605,6 +673,8 @@ static void world_close(void)
     for (uint32_t i = 0; i < TRANSFERS; i++)
         if (world.transfers[i].live)
             wrong("a transfer has not ended");
+    if (world.fan.live)
+        wrong("a fan-out has not ended");
     test_close(world.file);
     pairs_close();
 }
