@@ -1,6 +1,5 @@
 /* loop/op_socket.c: socket operations, and nop and close. */
 #include "loop/op_copy.h"
-#include "loop/fixed.h"
 
 #include <limits.h>
 #include <string.h>
@@ -82,33 +81,22 @@ loop_id loop_shutdown(struct loop *loop, int fd, int how, loop_cb *cb, void *arg
                           arg, terms);
 }
 
-/* A cancel by descriptor goes by the notation of users, not by what the SQE says. */
-static void note_slot(struct loop *loop, loop_id id, int fd)
+/* The slot of a fixed file stands in its own field, counted from 1. */
+static loop_id close_slot(struct loop *loop, const char *call, int fd, loop_cb *cb, void *arg,
+                          const struct loop_terms *terms)
 {
-    struct context *context = context_find(&loop->pool, (uint64_t)id);
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_CLOSE, .file_index = (unsigned)(fd & ~LOOP_FIXED_FLAG) + 1};
 
-    if (context != NULL) /* not in direct mode */
-        context->fd = fd;
-    if (loop->files != NULL)
-        fixed_files_forget(loop, fd, 1);
+    return op_start_sqe(loop, call, &sqe, cb, arg, terms);
 }
 
-/* The slot of a fixed file stands in its own field, counted from 1. */
 loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    struct op_sqe model = {.opcode = IORING_OP_CLOSE, .fd = fd};
-    loop_id       id;
-
     if (fd < 0)
         return op_refuse(loop, __func__, terms, -EBADF);
-    if (likely((fd & LOOP_FIXED_FLAG) == 0))
-        return op_start(loop, __func__, model, cb, arg, terms);
-    model.fd = 0;
-    model.file_index = (unsigned)(fd & ~LOOP_FIXED_FLAG) + 1;
-    id = op_start(loop, __func__, model, cb, arg, terms);
-    if (id > 0)
-        note_slot(loop, id, fd);
-    return id;
+    if (unlikely((fd & LOOP_FIXED_FLAG) != 0))
+        return close_slot(loop, __func__, fd, cb, arg, terms);
+    return op_start(loop, __func__, (struct op_sqe){.opcode = IORING_OP_CLOSE, .fd = fd}, cb, arg, terms);
 }
 
 loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int flags, loop_cb *cb, void *arg,

@@ -1,6 +1,8 @@
 /* loop/op_start.c: the long way to start an operation. */
 #include "loop/op_start.h"
 
+#include "loop/fixed.h"
+
 #include <string.h>
 
 enum {
@@ -94,6 +96,21 @@ static inline __attribute__((always_inline)) int check_terms(struct loop *loop, 
     return 0;
 }
 
+/* The slot that it closes; it stands in a field of its own, counted from 1. -1: none. */
+static int slot_closed(const struct io_uring_sqe *sqe)
+{
+    return sqe->opcode == IORING_OP_CLOSE ? (int)sqe->file_index - 1 : -1;
+}
+
+/* It has started: what the slot holds is not found by its number any more. */
+static void note_closing(struct loop *loop, const struct io_uring_sqe *sqe)
+{
+    int slot = slot_closed(sqe);
+
+    if (unlikely(slot >= 0) && loop->files != NULL)
+        fixed_files_forget(loop, slot, 1);
+}
+
 /* Direct mode: no context; everything the completion needs is in user_data. */
 static loop_id start_direct(struct loop *loop, struct op_request *request)
 {
@@ -121,6 +138,7 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     submit_count_in(loop);
     loop->ops_by_opcode[request->sqe.opcode]++;
     submit_sqe_done(loop);
+    note_closing(loop, &request->sqe);
     return (loop_id)request->sqe.user_data;
 }
 
@@ -171,7 +189,8 @@ static void fill_context(struct context *context, const struct op_request *reque
     context->kind = request->kind & 15;
     context->flags = request->flags | (linked ? CONTEXT_LINKED : 0);
     context->opcode = request->sqe.opcode;
-    context->fd = op_fd_of(request->sqe.fd, request->sqe.flags);
+    context->fd = slot_closed(&request->sqe) < 0 ? op_fd_of(request->sqe.fd, request->sqe.flags)
+                                                 : LOOP_FIXED(slot_closed(&request->sqe));
     context->cb = request->cb;
     context->arg = request->arg;
     if ((request->terms->flags & LOOP_BACKGROUND) != 0)
@@ -280,8 +299,10 @@ static int hold(struct loop *loop, const struct op_request *request, struct cont
 
     start_deadline(loop, context, request->terms->timeout_ns);
     r = barrier_hold(loop, context_extended(context));
-    if (r < 0 && (context->flags & CONTEXT_DEADLINE) != 0)
+    if (r < 0 && (context->flags & CONTEXT_DEADLINE) != 0) {
         wheel_cancel(&loop->wheel, &context->deadline);
+        context->flags ^= CONTEXT_DEADLINE;
+    }
     return r;
 }
 
@@ -355,6 +376,7 @@ static loop_id start(struct loop *loop, struct op_request *request)
     if ((context->flags & CONTEXT_BACKGROUND) != 0)
         loop->background++;
     loop->ops_by_opcode[request->sqe.opcode]++;
+    note_closing(loop, &request->sqe);
     return (loop_id)context->id;
 }
 
@@ -436,6 +458,7 @@ static bool adopt_direct(struct loop *loop, struct context_extended *extended)
     submit_count_in(loop);
     loop->ops_by_opcode[extended->sqe.opcode]++;
     submit_sqe_done(loop);
+    note_closing(loop, &extended->sqe);
     context_free(loop, &extended->base); /* has only carried it */
     return true;
 }
@@ -467,7 +490,9 @@ __attribute__((cold)) bool op_adopt(struct loop *loop, struct context_extended *
         loop->background++;
     if (r == 0)
         r = place(loop, &request, context);
-    if (r < 0)
+    if (r == 0)
+        note_closing(loop, &request.sqe);
+    else
         dispatch_settle(loop, context, r, 0); /* its caller has an id, and so is told this way */
     return true;
 }

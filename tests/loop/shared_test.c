@@ -537,6 +537,49 @@ START_TEST(no_memory)
 }
 END_TEST
 
+static void call_barrier_with_deadline(void)
+{
+    ids[1] = loop_nop(loop, test_log_cb, &logs[1], LOOP_TERMS(.flags = LOOP_BARRIER, .timeout_ns = LOOP_SECOND));
+}
+
+/* Goal: a barrier with a deadline, for which the loop has no memory when it adopts it, ends so and leaves nothing. */
+START_TEST(barrier_without_memory)
+{
+    test_turns(loop, 1);
+    elsewhere(call_barrier_with_deadline);
+    ck_assert_int_gt(ids[1], 0);
+    test_memory.fail_from = test_memory.calls + 1;
+    test_turns(loop, 1);
+    test_memory.fail_from = 0;
+    test_run(loop);
+    test_log_is(&logs[1], -ENOMEM);
+}
+END_TEST
+
+/* Goal: a registered file that another thread has closed is not found any more, once the loop knows of it. */
+static int slot;
+
+static void call_close(void)
+{
+    ids[1] = loop_close(loop, slot, test_log_cb, &logs[1], NULL);
+}
+
+START_TEST(close_of_a_registered_file)
+{
+    test_socketpair(pair);
+    ck_assert_int_eq(loop_files_init(loop, NULL), 0);
+    slot = loop_file_register(loop, pair[0]);
+    ck_assert_int_gt(slot, 0);
+    test_turns(loop, 1);
+    elsewhere(call_close);
+    test_run(loop);
+    test_log_is(&logs[1], 0);
+    ck_assert_int_eq(loop_file_lookup(loop, pair[0]), -ENOENT);
+    test_close(pair[0]);
+    test_close(pair[1]);
+}
+END_TEST
+
 static struct loop_stats stats_seen;
 
 static void call_stats(void)
@@ -624,6 +667,8 @@ Suite *test_suite(void)
     tcase_add_test(tcase, barrier);
     tcase_add_loop_test(tcase, destroy, 0, 2);
     tcase_add_test(tcase, no_memory);
+    tcase_add_test(tcase, barrier_without_memory);
+    tcase_add_test(tcase, close_of_a_registered_file);
     tcase_add_test(tcase, stats);
     tcase_add_test(tcase, misuse);
     return suite;
