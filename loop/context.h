@@ -257,8 +257,8 @@ static inline bool context_is_simple(const struct context *context)
 /* The same with a deadline. */
 static inline bool context_is_simple_but_deadline(const struct context *context)
 {
-    return ((uint32_t)context->brief & context_brief_looked_at) ==
-           (context_brief_simple | (uint32_t)CONTEXT_DEADLINE << 16);
+    return (context->brief & context_brief_looked_at) ==
+           (context_brief_simple | (uint64_t)CONTEXT_DEADLINE << BRIEF_FLAGS);
 }
 
 static inline bool context_is_multishot(const struct context *context)

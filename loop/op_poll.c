@@ -38,7 +38,7 @@ loop_id loop_poll_update(struct loop *loop, loop_id id, uint32_t events, loop_cb
     if (id <= 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
     update = op_start_sqe(loop, __func__, &sqe, cb, arg, terms);
-    if (update > 0)
+    if (update > 0 && !shared_elsewhere(loop)) /* there the contexts are not ours to touch */
         multishot_poll_for(loop, id, sqe.poll32_events);
     return update;
 }
