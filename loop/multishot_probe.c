@@ -205,10 +205,8 @@ void multishot_probe_completed(struct loop *loop, struct context *context, int32
         finish(loop, context, -ECANCELED);
         return;
     }
-    if ((context->flags & CONTEXT_PAUSING) != 0 && multishot_was_stopped(res)) {
-        multishot_again(loop, context, false);
     if (stopped_to_pause(context, res)) {
-        multishot_go_on(loop, context, false);
+        multishot_again(loop, context, false);
         return;
     }
     switch ((enum probe)probe) {

@@ -163,7 +163,6 @@ static bool needs_extended(const struct op_request *request)
            (terms->flags & (LOOP_EXTENDED | LOOP_BARRIER)) != 0 || (request->flags & CONTEXT_FIXED_RESULT) != 0 ||
            (needs_arm(request) && (terms->timeout_ns != 0 || terms->personality != 0)) ||
            request->kind == CONTEXT_TIMEOUT || (request->kind == CONTEXT_LENDING && request->sqe.off != 0);
-           request->kind == CONTEXT_TIMEOUT;
 }
 
 /* What the context keeps of the SQE for its completions, and to be armed again. */

@@ -313,8 +313,7 @@ static const struct loop_terms terms_default;
 static int check_terms(struct loop *loop, const struct loop_terms *terms)
 {
     if ((terms->flags & ~(uint32_t)TERMS_FLAGS_WORK) != 0 || terms->data_size > LOOP_EXTRA_BYTES_MAX ||
-        (terms->data_size > 0 && terms->data == NULL) ||
-        (loop->chain_open && (terms->flags & LOOP_UNCHAINED) == 0))
+        (terms->data_size > 0 && terms->data == NULL) || (loop->chain_open && (terms->flags & LOOP_UNCHAINED) == 0))
         return -EINVAL;
     return terms->release != 0 ? buffer_check_giving(loop, terms->release) : 0;
 }
