@@ -48,7 +48,7 @@ static bool is_zero_copy(const struct loop_fanout_target *target)
 static void target_done(struct loop *loop, const struct loop_result *result, void *arg);
 
 /* Starts what is left of a target; its id, or a negative errno. */
-static loop_id target_start(struct loop_fanout *fanout, struct loop_fanout_target *target)
+static loop_id start_operation(struct loop_fanout *fanout, struct loop_fanout_target *target)
 {
     struct loop             *loop = fanout->priv.loop;
     const char              *payload = (const char *)fanout->priv.payload + target->done;
@@ -73,6 +73,12 @@ static loop_id target_start(struct loop_fanout *fanout, struct loop_fanout_targe
         break;
     }
     return op_start(loop, __func__, op_on_fd(model, target->fd), target_done, target, terms);
+}
+
+/* The fan-out alone cancels them. */
+static loop_id target_start(struct loop_fanout *fanout, struct loop_fanout_target *target)
+{
+    return op_of_object(fanout->priv.loop, start_operation(fanout, target));
 }
 
 static void finish(struct loop_fanout *fanout)
@@ -100,7 +106,7 @@ static int32_t first_error(const struct loop_fanout *fanout, int32_t res)
         return res;
     if ((fanout->priv.state & EXPIRED) != 0)
         return -ETIMEDOUT;
-    return (fanout->priv.state & CANCELED) != 0 ? -ECANCELED : -EIO;
+    return (fanout->priv.state & CANCELED) != 0 || fanout->priv.loop->destroying ? -ECANCELED : -EIO;
 }
 
 /* res: what its last operation said; error or bytes. */

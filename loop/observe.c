@@ -27,7 +27,9 @@ static void errors_tell(struct loop *loop, struct loop_task *task)
 
 static bool is_same(const struct loop_error *a, const struct loop_error *b)
 {
-    return a->event == b->event && a->error == b->error && a->id == b->id && a->opcode == b->opcode;
+    return a->event == b->event && a->error == b->error && a->opcode == b->opcode &&
+           (a->id == b->id ||
+            a->event == LOOP_ERROR_SILENT); /* of which there may be many, each of another operation */
 }
 
 void observe_error(struct loop *loop, const struct loop_error *error)

@@ -155,7 +155,7 @@ loop_id loop_timeout_multishot(struct loop *loop, uint64_t interval_ns, uint32_t
         .source = &interval_ns,
     };
 
-    if (interval_ns == 0 || (flags & ~clocks) != 0 || flags == clocks)
+    if (interval_ns < LOOP_TIMEOUT_INTERVAL_LEAST || (flags & ~clocks) != 0 || flags == clocks)
         return op_refuse(loop, __func__, terms, -EINVAL);
     if (flags == LOOP_TIMEOUT_BOOTTIME)
         request.sqe.timeout_flags |= IORING_TIMEOUT_BOOTTIME;

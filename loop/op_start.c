@@ -74,6 +74,8 @@ static inline __attribute__((always_inline)) int check_terms(struct loop *loop, 
         if (r < 0)
             return r;
     }
+    if (terms->group != 0 && (terms->flags & LOOP_LEND) == 0)
+        return -EINVAL;
     if ((terms->flags & LOOP_POLL_FIRST) != 0 && apply_poll_first(&request->sqe) < 0)
         return -EINVAL;
     if ((terms->flags & LOOP_ASYNC) != 0) {

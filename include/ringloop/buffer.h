@@ -25,9 +25,9 @@ enum loop_buffer_group_flags {
 };
 
 struct loop_buffer_group_options {
-    uint32_t size;  /* bytes of each buffer, at most INT32_MAX */
-    uint32_t count; /* a power of two up to 32768 */
-    uint32_t flags; /* enum loop_buffer_group_flags; unknown bits give -EINVAL */
+    uint32_t size  LOOP_ZERO; /* bytes of each buffer, at most INT32_MAX */
+    uint32_t count LOOP_ZERO; /* a power of two up to 32768 */
+    uint32_t flags LOOP_ZERO; /* enum loop_buffer_group_flags; unknown bits give -EINVAL */
 };
 
 struct loop_buffer_group_stats {

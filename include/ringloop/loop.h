@@ -18,29 +18,29 @@ LOOP_BEGIN_DECLS
 /* All memory of a loop comes from here: like realloc(3); size 0 frees and returns NULL. Must be thread-safe if other
  * threads post. */
 struct loop_allocator {
-    void *(*resize)(void *arg, void *memory, size_t size);
-    void *arg;
+    void *(*resize)(void *arg, void *memory, size_t size) LOOP_NONE;
+    void *arg LOOP_NONE;
 };
 
 /* When queued SQEs go to the kernel: at batch of them, or when the first is deadline_ns old, or when the loop
  * is about to wait, whichever comes first. min_wait_*: a wait goes on for min_wait_ns (at most until the next timer) or
  * until min_wait_batch completions are there (kernel 6.12; ignored, and reported so, where it lacks that). */
 struct loop_submit_policy {
-    uint32_t batch;          /* 0: the size of the SQ */
-    uint32_t min_wait_batch; /* 0: 1 */
-    uint64_t deadline_ns;    /* 0: none, and no clock is read between callbacks */
-    uint64_t min_wait_ns;    /* 0: none */
+    uint32_t batch          LOOP_ZERO; /* 0: the size of the SQ */
+    uint32_t min_wait_batch LOOP_ZERO; /* 0: 1 */
+    uint64_t deadline_ns    LOOP_ZERO; /* 0: none, and no clock is read between callbacks */
+    uint64_t min_wait_ns    LOOP_ZERO; /* 0: none */
 };
 
 /* The pool of threads for loop_work(). A class may hold no more than its number of threads at a time; one that is
  * greater than threads_max means all. See work.h. */
 struct loop_work_options {
-    uint32_t threads_max;         /* 0: 4; at most 1024 */
-    uint32_t default_threads_max; /* 0: all. Fewer keep some free for urgent items */
-    uint32_t slow_threads_max;    /* 0: half of them, rounded up */
-    uint32_t urgent_threads_max;  /* 0: all */
-    uint32_t queue_max;           /* 0: 1 048 576 items that have not begun, then -ENOBUFS */
-    uint32_t reserved;
+    uint32_t threads_max         LOOP_ZERO; /* 0: 4; at most 1024 */
+    uint32_t default_threads_max LOOP_ZERO; /* 0: all. Fewer keep some free for urgent items */
+    uint32_t slow_threads_max    LOOP_ZERO; /* 0: half of them, rounded up */
+    uint32_t urgent_threads_max  LOOP_ZERO; /* 0: all */
+    uint32_t queue_max           LOOP_ZERO; /* 0: 1 048 576 items that have not begun, then -ENOBUFS */
+    uint32_t reserved            LOOP_ZERO;
 };
 
 /* Sizes with names, for loop_options.sq_entries, which takes any number. */
@@ -74,40 +74,40 @@ enum loop_mode_flags {
 
 /* An allow-list of operations: the loop can then start no others, and they can't be allowed again. */
 struct loop_restrictions {
-    const uint8_t *opcodes; /* enum loop_opcode */
-    uint32_t       opcodes_count;
-    uint32_t       reserved;
+    const uint8_t *opcodes LOOP_NONE; /* enum loop_opcode */
+    uint32_t opcodes_count LOOP_ZERO;
+    uint32_t reserved      LOOP_ZERO;
 };
 
 /* Numbers that belong to modes. All zero: none of it. */
 struct loop_modes {
-    uint32_t sqpoll_idle_ms;    /* with SQPOLL: the thread sleeps after that long without work; 0: 1000 */
-    uint32_t sqpoll_cpu;        /* with SQPOLL_CPU */
-    uint64_t spin_ns;           /* before it sleeps the loop looks for work for that long; 0: not at all */
-    uint32_t napi_busy_poll_us; /* as loop_napi_set() */
-    uint32_t napi_prefer;       /* 0 or 1 */
-    uint32_t iowq_bounded_max;  /* as loop_iowq_workers_set(), from the first run on */
-    uint32_t iowq_unbounded_max;
-    uint64_t iowq_cpus;                           /* bit n: kernel workers may run on CPU n; 0: everywhere */
-    const struct loop_restrictions *restrictions; /* copied; NULL: everything is allowed */
-    uint64_t                        reserved;
+    uint32_t sqpoll_idle_ms     LOOP_ZERO; /* with SQPOLL: the thread sleeps after that long without work; 0: 1000 */
+    uint32_t sqpoll_cpu         LOOP_ZERO; /* with SQPOLL_CPU */
+    uint64_t spin_ns            LOOP_ZERO; /* before it sleeps the loop looks for work for that long; 0: not at all */
+    uint32_t napi_busy_poll_us  LOOP_ZERO; /* as loop_napi_set() */
+    uint32_t napi_prefer        LOOP_ZERO; /* 0 or 1 */
+    uint32_t iowq_bounded_max   LOOP_ZERO; /* as loop_iowq_workers_set(), from the first run on */
+    uint32_t iowq_unbounded_max LOOP_ZERO;
+    uint64_t iowq_cpus          LOOP_ZERO;                  /* bit n: kernel workers may run on CPU n; 0: everywhere */
+    const struct loop_restrictions *restrictions LOOP_NONE; /* copied; NULL: everything is allowed */
+    uint64_t reserved                            LOOP_ZERO;
 };
 
 /* { 0 }, or NULL, is valid and the default. Reserved members must be 0. */
 struct loop_options {
-    uint32_t                  sq_entries; /* 0: 256; rounded up to a power of two, at least 8, at most 32768 */
-    uint32_t                  cq_entries; /* 0: 16 times the SQ; at least sq_entries, at most 65536 */
-    uint32_t                  ops_max;    /* 0: 1 048 576 operations at a time, then -ENOBUFS */
-    uint32_t                  posts_max;  /* 0: 1 048 576 posts waiting, then -ENOBUFS */
-    struct loop_submit_policy submit;
-    struct loop_allocator     allocator;     /* resize NULL: realloc(3) */
-    uint32_t                  buffer_size;   /* default buffer group: bytes per buffer; 0: 16384 */
-    uint32_t                  buffer_count;  /* 0: 256; a power of two up to 32768 */
-    uint64_t                  buffer_budget; /* bytes of all size classes together; 0: 8 MiB; see buffer.h */
-    uint32_t                  flags;         /* enum loop_mode_flags */
-    uint32_t                  reserved;
-    struct loop_work_options  work;
-    struct loop_modes         modes;
+    uint32_t sq_entries              LOOP_ZERO; /* 0: 256; rounded up to a power of two, at least 8, at most 32768 */
+    uint32_t cq_entries              LOOP_ZERO; /* 0: 16 times the SQ; at least sq_entries, at most 65536 */
+    uint32_t ops_max                 LOOP_ZERO; /* 0: 1 048 576 operations at a time, then -ENOBUFS */
+    uint32_t posts_max               LOOP_ZERO; /* 0: 1 048 576 posts waiting, then -ENOBUFS */
+    struct loop_submit_policy submit LOOP_EMPTY;
+    struct loop_allocator allocator  LOOP_EMPTY; /* resize NULL: realloc(3) */
+    uint32_t buffer_size             LOOP_ZERO;  /* default buffer group: bytes per buffer; 0: 16384 */
+    uint32_t buffer_count            LOOP_ZERO;  /* 0: 256; a power of two up to 32768 */
+    uint64_t buffer_budget           LOOP_ZERO;  /* bytes of all size classes together; 0: 8 MiB; see buffer.h */
+    uint32_t flags                   LOOP_ZERO;  /* enum loop_mode_flags */
+    uint32_t reserved                LOOP_ZERO;
+    struct loop_work_options work    LOOP_EMPTY;
+    struct loop_modes modes          LOOP_EMPTY;
 };
 
 /* What was obtained from this kernel. Found out by asking for it, never by its version. */

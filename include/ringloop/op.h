@@ -88,7 +88,8 @@ LOOP_API loop_id loop_recvmsg(struct loop *loop, int fd, const struct msghdr *ms
  * generation: for one of a registered handler the answer is 0 in any case. */
 LOOP_API int loop_cancel(struct loop *loop, loop_id id);
 
-/* The same for many: every operation that names the descriptor (in the notation it was started with), that is of the
+/* The same for many: every operation on the descriptor (in the notation it was started with; of splice
+ * and tee the one written to), that is of the
  * opcode (IORING_OP_*), or every one. Those of listeners, streams and other objects are passed by: close these instead.
  * So are operations in direct mode and foreign SQEs, which only loop_async_cancel() can find. Return how many were
  * asked to end, those asked before not counted; -EBADF, -EINVAL for a number that is no descriptor, no opcode. */

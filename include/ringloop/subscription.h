@@ -59,7 +59,10 @@ LOOP_API loop_id loop_poll_add_multishot(struct loop *loop, int fd, uint32_t eve
 /* The kernel's timer, count times (0: until loop_cancel()): res 0 each time; the last of count is the final callback.
  * An interval begins when the one before has been dealt with by the kernel: the rhythm drifts. flags:
  * LOOP_TIMEOUT_BOOTTIME or LOOP_TIMEOUT_REALTIME of op_poll.h. Before kernel 6.4 made of single timeouts. -EINVAL:
- * interval_ns 0, direct mode. Timers (timer.h) are cheaper and keep their rhythm; this is for other clocks. */
+ * interval_ns below LOOP_TIMEOUT_INTERVAL_LEAST (the kernel does not come out of intervals of a few microseconds any
+ * more: measured on 6.18), direct mode. Timers (timer.h) are cheaper and keep their rhythm; this is for other clocks.
+ */
+enum { LOOP_TIMEOUT_INTERVAL_LEAST = 100000 };
 LOOP_API loop_id loop_timeout_multishot(struct loop *loop, uint64_t interval_ns, uint32_t count, uint32_t flags,
                                         loop_cb *cb, void *arg, const struct loop_terms *terms);
 

@@ -25,11 +25,13 @@
 
 /* Members that C++ may leave out of an initialiser without a warning. */
 #ifdef __cplusplus
-#define LOOP_ZERO = 0
-#define LOOP_NONE = nullptr
+#define LOOP_ZERO  = 0
+#define LOOP_NONE  = nullptr
+#define LOOP_EMPTY = {}
 #else
 #define LOOP_ZERO
 #define LOOP_NONE
+#define LOOP_EMPTY
 #endif
 
 #define LOOP_API      __attribute__((visibility("default")))
@@ -117,7 +119,7 @@ struct loop_terms {
     loop_buffer release  LOOP_ZERO; /* takes this kept or lent buffer: it goes back after the final callback */
     const void *data     LOOP_NONE; /* copies data_size bytes; the callback finds them at result->extra */
     uint32_t data_size   LOOP_ZERO; /* at most LOOP_EXTRA_BYTES_MAX, else -EINVAL */
-    uint16_t group       LOOP_ZERO; /* with LOOP_LEND: the buffer group */
+    uint16_t group       LOOP_ZERO; /* with LOOP_LEND: the buffer group; without: 0, else -EINVAL */
     uint16_t personality LOOP_ZERO; /* credentials registered by loop_personality_register(); 0: the thread's own */
 };
 
