@@ -3,7 +3,7 @@
 
 enum { AT = 100, SIZE = 32 };
 
-/* What look_sent() and look_written() expect. */
+/* What look_written() expects, and what goes through sockets. */
 static const char text[SIZE + 1] = "what goes through the socket....";
 static const char written[SIZE + 1] = "0123456789abcdefghijklmnopqrstuv";
 
@@ -93,19 +93,6 @@ loop_id start_fixed_fd_install(struct world *world, enum how how, loop_cb *cb, v
 }
 
 /* ---- sockets */
-
-loop_id start_sendto(struct world *world, enum how how, loop_cb *cb, void *arg, const struct loop_terms *terms)
-{
-    struct sockaddr_in local = test_localhost(0);
-    socklen_t          size = sizeof(local);
-    int                fd = how == BAD ? world->file : world_fd(world, socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-
-    world->fd[1] = world_fd(world, socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ck_assert_int_eq(bind(world->fd[1], (struct sockaddr *)&local, size), 0);
-    ck_assert_int_eq(getsockname(world->fd[1], (struct sockaddr *)&local, &size), 0);
-    memcpy(&world->args.address, &local, size);
-    return loop_sendto(world->loop, fd, text, SIZE, 0, (struct sockaddr *)&world->args.address, size, cb, arg, terms);
-}
 
 static int option_socket(struct world *world, enum how how)
 {

@@ -156,7 +156,7 @@ static void message_came(struct loop *loop, const struct loop_result *result, vo
 
     ck_assert_ptr_eq(loop, world->other);
     ck_assert_int_eq(result->id, 0);
-    ck_assert_int_eq(result->res, 77);
+    world->other_res = result->res;
     world->other_value = result->value;
     world->other_count++;
 }
@@ -176,12 +176,47 @@ loop_id start_msg_ring(struct world *world, enum how how, loop_cb *cb, void *arg
     return loop_msg_ring(world->loop, ring, 77, LOOP_MESSAGE(handler, 123456789), cb, arg, terms);
 }
 
+/* With the file of a slot, to a slot of the other loop's. */
+loop_id start_msg_ring_fd(struct world *world, enum how how, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    int ring = world->file, handler = 1, target = 0;
+
+    if (how == GOOD) {
+        world->other = test_loop_new(&(struct loop_options){.sq_entries = 8});
+        ring = world_ring_fd();
+        handler = loop_handler_register(world->other, message_came, world, 0);
+        ck_assert_int_gt(handler, 0);
+        ck_assert_int_eq(loop_files_init(world->other, &(struct loop_files_options){.own = 1}), 0);
+        target = loop_file_reserve(world->other, 1);
+        ck_assert_int_ge(target, LOOP_FIXED(0));
+        test_turns(world->other, 1);
+    }
+    return loop_msg_ring_fd(world->loop, ring, world->slot, target, LOOP_MESSAGE(handler, 123456789), cb, arg, terms);
+}
+
 void look_message(struct world *world, int32_t res)
 {
     (void)res;
     test_turns(world->other, 2);
     ck_assert_uint_eq(world->other_count, 1);
     ck_assert_uint_eq(world->other_value, 123456789);
+    ck_assert_int_eq(world->other_res, 77);
+}
+
+/* The other loop can read from the file. */
+void look_message_fd(struct world *world, int32_t res)
+{
+    struct test_log log = {0};
+
+    (void)res;
+    test_turns(world->other, 2);
+    ck_assert_uint_eq(world->other_count, 1);
+    ck_assert_uint_eq(world->other_value, 123456789);
+    ck_assert_int_eq(world->other_res, 0);
+    ck_assert_int_gt(loop_read(world->other, LOOP_FIXED(0), world->bytes[0], 32, 100, test_log_cb, &log, NULL), 0);
+    test_run(world->other);
+    test_log_is(&log, 32);
+    ck_assert_int_eq(world->bytes[0][5], world_byte(105));
 }
 
 /* ---- futexes and children */

@@ -143,6 +143,30 @@ int world_full_socket(struct world *world)
     return filled(fds[0]);
 }
 
+void world_tcp_pair(struct world *world, int ret_fds[2])
+{
+    test_tcp_pair(ret_fds);
+    world_fd(world, ret_fds[0]);
+    world_fd(world, ret_fds[1]);
+}
+
+/* The kernel moves bytes to the peer behind our back: full when it has been so for a while. */
+int world_full_tcp(struct world *world)
+{
+    int fds[2];
+
+    test_tcp_pair(fds);
+    ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &(int){16384}, sizeof(int)), 0);
+    ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_RCVBUF, &(int){16384}, sizeof(int)), 0);
+    world_fd(world, fds[0]);
+    world_fd(world, fds[1]);
+    for (int i = 0; i < 4; i++) {
+        filled(fds[0]);
+        test_sleep(LOOP_MILLISECOND);
+    }
+    return fds[0];
+}
+
 loop_id world_start(struct world *world, const struct row *row, enum how how, loop_cb *cb, void *arg,
                     const struct loop_terms *terms)
 {
@@ -154,6 +178,8 @@ loop_id world_start(struct world *world, const struct row *row, enum how how, lo
 
 void world_finish(struct world *world, const struct row *row, enum how how, const struct test_log *log)
 {
+    bool canceled = how != GOOD || (row->flags & ENDLESS) == 0;
+
     for (int i = 0; log->finals == 0; i++) {
         if (row->nudge != NULL && how == GOOD) {
             ck_assert_msg(i < 20000, "%s: no final callback", row->name);
@@ -164,6 +190,10 @@ void world_finish(struct world *world, const struct row *row, enum how how, cons
             ck_assert_msg(i < 2000, "%s: no final callback", row->name);
             ck_assert_int_ge(loop_run(world->loop, LOOP_RUN_ONCE), 0);
         }
+        if (!canceled && log->count > 0 && log->finals == 0) {
+            ck_assert_int_eq(loop_cancel(world->loop, log->last.id), 0);
+            canceled = true;
+        }
     }
     if (row->flags & MAKES_HELPER)
         for (int i = 0; i < 2000 && loop_alive(world->loop); i++)
@@ -171,18 +201,45 @@ void world_finish(struct world *world, const struct row *row, enum how how, cons
     test_turns(world->loop, 2); /* for callbacks that must not come */
 }
 
+bool world_takes(struct world *world, int32_t expected, int32_t got)
+{
+    switch (expected) {
+    case RES_SLOT: return got == world->slot_empty;
+    case RES_AUTOMATIC: return got >= LOOP_FIXED(0) && got < LOOP_FIXED(WORLD_AUTOMATIC);
+    case RES_FD:
+        if (got <= 2 || (got & LOOP_FIXED_FLAG) != 0)
+            return false;
+        world_fd(world, got);
+        return true;
+    default: return got == expected;
+    }
+}
+
+static void check_result(struct world *world, const struct row *row, const struct loop_result *result, int32_t res,
+                         uint32_t flags)
+{
+    uint32_t open = LOOP_SOCK_NONEMPTY | ((result->flags & LOOP_RELEASED) != 0 ? LOOP_COPIED : 0u);
+
+    ck_assert_msg((result->flags & ~open) == flags, "%s: res %d, flags %#x", row->name, result->res, result->flags);
+    ck_assert_msg(world_takes(world, res, result->res), "%s: res is %d (%s), not %d", row->name, result->res,
+                  result->res < 0 ? strerror(-result->res) : "no error", res);
+}
+
 void world_expect(struct world *world, const struct row *row, const struct test_log *log, int32_t res, uint32_t flags)
 {
-    ck_assert_msg(log->count == 1 && log->finals == 1, "%s: %u callbacks", row->name, log->count);
-    ck_assert_msg((log->last.flags & ~(uint32_t)LOOP_SOCK_NONEMPTY) == flags, "%s: res %d, flags %#x", row->name,
-                  log->last.res, log->last.flags);
-    if (res == RES_FD) {
-        ck_assert_msg(log->last.res > 2, "%s: res is %d, no descriptor", row->name, log->last.res);
-        world_fd(world, log->last.res);
-    } else {
-        ck_assert_msg(log->last.res == res, "%s: res is %d (%s), not %d", row->name, log->last.res,
-                      log->last.res < 0 ? strerror(-log->last.res) : "no error", res);
-    }
+    bool     goes_on = (row->flags & MULTISHOT) != 0 && res == row->good;
+    bool     twice = goes_on || (row->flags & RELEASES) != 0;
+    uint32_t lent = (row->flags & LENDS) != 0 && res == row->good ? LOOP_BUFFER : 0;
+
+    ck_assert_msg(log->count == (twice ? 2 : 1) && log->finals == 1, "%s: %u callbacks, %u of them final, res %d",
+                  row->name, log->count, log->finals, log->last.res);
+    check_result(world, row, &log->results[0], res, flags | (twice ? LOOP_MORE : 0) | lent);
+    if (lent != 0)
+        memcpy(world->lent, log->data, sizeof(world->lent));
+    if (goes_on)
+        check_result(world, row, &log->last, (row->flags & ENDLESS) != 0 ? -ECANCELED : 0, 0);
+    else if (twice)
+        check_result(world, row, &log->last, res, flags | LOOP_RELEASED);
 }
 
 static bool has_xattr(struct world *world)
@@ -194,10 +251,11 @@ static void make_tables(struct world *world)
 {
     void *memory;
 
-    ck_assert_int_eq(loop_files_init(world->loop, &(struct loop_files_options){.automatic = 4, .own = 4}), 0);
+    ck_assert_int_eq(loop_files_init(world->loop, &(struct loop_files_options){.automatic = WORLD_AUTOMATIC, .own = 4}),
+                     0);
     world->slot = loop_file_register(world->loop, world->file);
     ck_assert_int_gt(world->slot, 0);
-    world->slot_empty = loop_file_reserve(world->loop, 1);
+    world->slot_empty = loop_file_reserve(world->loop, 2);
     ck_assert_int_gt(world->slot_empty, 0);
     ck_assert_int_eq(
         loop_fixed_buffers_init(world->loop, &(struct loop_fixed_buffers_options){.count = 1, .size = 4096}), 0);
@@ -206,19 +264,35 @@ static void make_tables(struct world *world)
     world->fixed_memory = memory;
 }
 
-bool world_skips(struct world *world, const struct row *row)
+static bool has_operation(struct loop *loop, const struct row *row)
 {
-    if (!test_has_opcode(world->loop, row->opcode)) {
-        test_skip("%s: this kernel lacks opcode %u (kernel %s)", row->name, row->opcode, row->kernel);
-        return true;
-    }
-    if ((row->flags & NEEDS_XATTR) && !has_xattr(world)) {
-        test_skip("%s: no extended attributes here", row->name);
-        return true;
-    }
+    return test_has_opcode(loop, row->opcode) &&
+           ((row->flags & SINCE_6_7) == 0 || test_has_opcode(loop, IORING_OP_WAITID)) &&
+           ((row->flags & SINCE_6_15) == 0 || test_has_opcode(loop, IORING_OP_READV_FIXED));
+}
+
+struct world *world_with(const struct row *row, const struct loop_options *options)
+{
+    struct loop_options mine = *options;
+    struct world       *world;
+
+    mine.flags |= (row->flags & WIDE) != 0 ? LOOP_MODE_SQE128 : 0;
+    world = world_new(&mine);
     if (row->flags & NEEDS_TABLES)
         make_tables(world);
-    return false;
+    return world;
+}
+
+struct world *world_for(const struct row *row, const struct loop_options *options)
+{
+    struct world *world = world_with(row, options);
+
+    if ((row->flags & NEEDS_XATTR) && !has_xattr(world))
+        test_skip("%s: no extended attributes here", row->name);
+    else if ((row->flags & REFUSED) == 0 && has_operation(world->loop, row))
+        return world;
+    world_free(world);
+    return NULL;
 }
 
 int32_t world_result(struct world *world, loop_id id)

@@ -111,6 +111,7 @@ struct test_log {
     struct loop_result last;
     uint32_t           extra_size; /* set it to the data_size of the terms, to have extra noted */
     uint32_t           extras;     /* callbacks with extra */
+    bool               releases;   /* set it for zero-copy sends, whose errors come with LOOP_MORE */
     char               extra[LOOP_EXTRA_BYTES_MAX];
     uint64_t           bytes;     /* sum of positive results with LOOP_BUFFER */
     char               data[256]; /* the first bytes received so */
