@@ -1,76 +1,9 @@
-/* tests/loop/op_fixed_test.c: operations that open into slots, install and update them. */
-#include "tests/support/test.h"
+/* tests/loop/op_fixed_test.c: operations that open into slots. */
+#include "tests/loop/op_fixed.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <liburing.h>
 #include <sys/stat.h>
-
-static struct loop *loop;
-static int          own; /* a taken own slot */
-
-enum { AUTOMATIC = 4, OWN = 8 };
-
-static void setup(void)
-{
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
-    ck_assert_int_eq(loop_files_init(loop, &(struct loop_files_options){.automatic = AUTOMATIC, .own = OWN}), 0);
-    own = loop_file_reserve(loop, 1);
-    ck_assert_int_ge(own, LOOP_FIXED(AUTOMATIC));
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-}
-
-static int32_t finish(loop_id id, struct test_log *log)
-{
-    ck_assert_msg(id > 0, "refused: %s", strerror((int)-id));
-    ck_assert_uint_eq(log->count, 0);
-    test_run(loop);
-    ck_assert_uint_eq(log->count, 1);
-    ck_assert_uint_eq(log->finals, 1);
-    return log->last.res;
-}
-
-static void no_callback(struct loop *of, const struct loop_result *result, void *arg)
-{
-    (void)of, (void)arg;
-    ck_abort_msg("a call that was refused called back, res %d", result->res);
-}
-
-static bool is_automatic(int fd)
-{
-    return fd >= LOOP_FIXED(0) && fd < LOOP_FIXED(AUTOMATIC);
-}
-
-static int32_t close_slot(int fd)
-{
-    struct test_log log = {0};
-
-    return finish(loop_close(loop, fd, test_log_cb, &log, NULL), &log);
-}
-
-static int32_t socket_into(int slot)
-{
-    struct test_log log = {0};
-
-    return finish(loop_socket_direct(loop, AF_INET, SOCK_STREAM, 0, slot, test_log_cb, &log, NULL), &log);
-}
-
-/* A normal descriptor of what stands in a slot, to be looked at by system calls. */
-static int install(int fd)
-{
-    struct test_log log = {0};
-    int             normal;
-
-    if (!test_has_opcode(loop, IORING_OP_FIXED_FD_INSTALL))
-        return -1;
-    normal = finish(loop_fixed_fd_install(loop, fd, 0, test_log_cb, &log, NULL), &log);
-    ck_assert_int_ge(normal, 0);
-    return normal;
-}
 
 /* Goal: a socket comes into the slot that was asked for, or one of the kernel's; it works at once; errors as of
  * socket(2). */
@@ -442,124 +375,6 @@ START_TEST(pipe_direct)
 }
 END_TEST
 
-/* Goal: install makes a normal descriptor of the same file, with and without close-on-exec. */
-START_TEST(fd_install)
-{
-    struct test_log logs[3] = {0};
-    int             pair[2], slot, fd;
-    char            byte = 0;
-
-    test_socketpair(pair);
-    slot = loop_file_register(loop, pair[0]);
-    if (!test_has_opcode(loop, IORING_OP_FIXED_FD_INSTALL)) {
-        ck_assert_int_eq(loop_fixed_fd_install(loop, slot, 0, no_callback, NULL, NULL), -EOPNOTSUPP);
-        test_skip("loop_fixed_fd_install: the kernel lacks it");
-    } else {
-        fd = finish(loop_fixed_fd_install(loop, slot, 0, test_log_cb, &logs[0], NULL), &logs[0]);
-        ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
-        test_write(fd, "i", 1);
-        test_read(pair[1], &byte, 1);
-        ck_assert_int_eq(byte, 'i');
-        test_close(fd);
-        fd = finish(loop_fixed_fd_install(loop, slot, LOOP_INSTALL_INHERITED, test_log_cb, &logs[1], NULL), &logs[1]);
-        ck_assert_int_eq(fcntl(fd, F_GETFD), 0);
-        test_close(fd);
-        ck_assert_int_eq(finish(loop_fixed_fd_install(loop, own, 0, test_log_cb, &logs[2], NULL), &logs[2]), -EBADF);
-        ck_assert_int_eq(loop_fixed_fd_install(loop, pair[0], 0, no_callback, NULL, NULL), -EBADF);
-        ck_assert_int_eq(loop_fixed_fd_install(loop, -1, 0, no_callback, NULL, NULL), -EBADF);
-        ck_assert_int_eq(loop_fixed_fd_install(loop, slot, 2, no_callback, NULL, NULL), -EINVAL);
-    }
-    test_close(pair[0]);
-    test_close(pair[1]);
-}
-END_TEST
-
-static int32_t send_to(int fd)
-{
-    struct test_log log = {0};
-
-    return finish(loop_send(loop, fd, "u", 1, 0, test_log_cb, &log, NULL), &log);
-}
-
-/* Goal: many slots by one operation: ours, with holes, emptied; and the kernel's, written into the array. */
-START_TEST(files_update)
-{
-    int             pair[2], first = loop_file_reserve(loop, 3), fds[AUTOMATIC + 1];
-    struct test_log logs[8] = {0};
-    loop_id         id;
-
-    test_socketpair(pair);
-    ck_assert_int_eq(loop_file_register_at(loop, first + 1, pair[1]), first + 1);
-    fds[0] = pair[0];
-    fds[1] = -2;
-    fds[2] = pair[0];
-    id = loop_files_update(loop, fds, 3, first, test_log_cb, &logs[0], NULL);
-    memset(fds, 0xee, sizeof(fds)); /* it was copied */
-    ck_assert_int_eq(finish(id, &logs[0]), 3);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(send_to(first + i), 1);
-    ck_assert_int_eq(loop_file_lookup(loop, pair[0]), -ENOENT);
-    fds[0] = fds[1] = fds[2] = -1;
-    ck_assert_int_eq(finish(loop_files_update(loop, fds, 3, first, test_log_cb, &logs[1], NULL), &logs[1]), 3);
-    ck_assert_int_eq(send_to(first), -EBADF);
-    fds[1] = 3999;
-    ck_assert_int_eq(finish(loop_files_update(loop, fds, 3, first, test_log_cb, &logs[2], NULL), &logs[2]), 1);
-    ck_assert_int_eq(finish(loop_files_update(loop, fds + 1, 1, first, test_log_cb, &logs[3], NULL), &logs[3]), -EBADF);
-
-    for (int i = 0; i <= AUTOMATIC; i++)
-        fds[i] = pair[0];
-    ck_assert_int_eq(finish(loop_files_update(loop, fds, 2, LOOP_SLOT_AUTO, test_log_cb, &logs[4], NULL), &logs[4]), 2);
-    ck_assert(is_automatic(fds[0]) && is_automatic(fds[1]) && fds[0] != fds[1]);
-    ck_assert_int_eq(send_to(fds[1]), 1);
-    /* Not all have room: those that had are told. */
-    ck_assert_int_eq(finish(loop_files_update(loop, fds + 2, 3, LOOP_SLOT_AUTO, test_log_cb, &logs[5], NULL), &logs[5]),
-                     2);
-    ck_assert(is_automatic(fds[3]));
-    ck_assert_int_eq(fds[4], pair[0]);
-    ck_assert_int_eq(finish(loop_files_update(loop, fds + 4, 1, LOOP_SLOT_AUTO, test_log_cb, &logs[6], NULL), &logs[6]),
-                     -ENFILE);
-
-    ck_assert_int_eq(loop_files_update(loop, NULL, 1, first, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_files_update(loop, fds, 0, first, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_files_update(loop, fds, 4, first, no_callback, NULL, NULL), -EINVAL);
-    fds[0] = -3;
-    ck_assert_int_eq(loop_files_update(loop, fds, 1, first, no_callback, NULL, NULL), -EBADF);
-    fds[0] = first;
-    ck_assert_int_eq(loop_files_update(loop, fds, 1, first, no_callback, NULL, NULL), -EBADF);
-    fds[0] = -1;
-    ck_assert_int_eq(loop_files_update(loop, fds, 1, LOOP_SLOT_AUTO, no_callback, NULL, NULL), -EBADF);
-    test_close(pair[0]);
-    test_close(pair[1]);
-}
-END_TEST
-
-/* Goal: a long array is copied too. */
-START_TEST(files_update_long)
-{
-    enum { MANY = 200 };
-    struct loop    *of = test_loop_new(NULL);
-    int            *fds = malloc(MANY * sizeof(fds[0])), pair[2], first;
-    struct test_log log = {0}, send = {0};
-
-    test_socketpair(pair);
-    ck_assert_int_eq(loop_files_init(of, &(struct loop_files_options){.own = MANY}), 0);
-    first = loop_file_reserve(of, MANY);
-    for (int i = 0; i < MANY; i++)
-        fds[i] = pair[0];
-    ck_assert_int_gt(loop_files_update(of, fds, MANY, first, test_log_cb, &log, NULL), 0);
-    memset(fds, 0xee, MANY * sizeof(fds[0]));
-    free(fds);
-    test_run(of);
-    test_log_is(&log, MANY);
-    ck_assert_int_gt(loop_send(of, first + MANY - 1, "l", 1, 0, test_log_cb, &send, NULL), 0);
-    test_run(of);
-    test_log_is(&send, 1);
-    test_loop_free(of);
-    test_close(pair[0]);
-    test_close(pair[1]);
-}
-END_TEST
-
 /* Goal: a slot stands in a chain before the operation that fills it has run: socket, connect, send, close in one go. */
 START_TEST(chain)
 {
@@ -586,40 +401,6 @@ START_TEST(chain)
     ck_assert_str_eq(text, "chained");
     ck_assert_int_eq(read(fd, text, 1), 0);
     test_close(fd);
-    test_close(listener);
-}
-END_TEST
-
-/* Goal: a slot emptied and filled again while an operation on its old socket is in flight keeps the two apart. */
-START_TEST(slot_reused)
-{
-    uint16_t        port;
-    int             listener = test_tcp_listener(&port, 2), clients[2];
-    struct test_log logs[6] = {0};
-    char            bytes[2] = "";
-
-    clients[0] = test_tcp_connect(port);
-    ck_assert_int_eq(
-        finish(loop_accept_direct(loop, listener, NULL, NULL, 0, own, test_log_cb, &logs[0], NULL), &logs[0]), own);
-    ck_assert_int_gt(loop_recv(loop, own, &bytes[0], 1, 0, test_log_cb, &logs[1], NULL), 0);
-    test_turns(loop, 2);
-    clients[1] = test_tcp_connect(port);
-    ck_assert_int_gt(loop_close(loop, own, test_log_cb, &logs[2], NULL), 0);
-    test_run_until(loop, &logs[2].count, 1);
-    ck_assert_int_gt(loop_accept_direct(loop, listener, NULL, NULL, 0, own, test_log_cb, &logs[3], NULL), 0);
-    test_run_until(loop, &logs[3].count, 1);
-    test_log_is(&logs[3], own);
-    ck_assert_int_gt(loop_recv(loop, own, &bytes[1], 1, 0, test_log_cb, &logs[4], NULL), 0);
-    test_write(clients[1], "2", 1);
-    test_run_until(loop, &logs[4].count, 1);
-    ck_assert_uint_eq(logs[1].count, 0);
-    test_write(clients[0], "1", 1);
-    test_run(loop);
-    test_log_is(&logs[1], 1);
-    ck_assert_int_eq(bytes[0], '1');
-    ck_assert_int_eq(bytes[1], '2');
-    test_close(clients[0]);
-    test_close(clients[1]);
     test_close(listener);
 }
 END_TEST
@@ -726,11 +507,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, open_direct);
     tcase_add_test(tcase, open_creates);
     tcase_add_test(tcase, pipe_direct);
-    tcase_add_test(tcase, fd_install);
-    tcase_add_test(tcase, files_update);
-    tcase_add_test(tcase, files_update_long);
     tcase_add_test(tcase, chain);
-    tcase_add_test(tcase, slot_reused);
     tcase_add_test(tcase, no_memory);
     tcase_add_test(tcase, terms);
     tcase_add_test(tcase, destroyed_in_flight);
