@@ -14,7 +14,7 @@ static int sender(struct world *world, enum how how)
     if (how == BAD)
         return world->file;
     if (how == BLOCK)
-        return world_full_tcp(world);
+        return world_connecting_tcp(world);
     world_tcp_pair(world, pair);
     world->fd[1] = pair[1];
     return pair[0];

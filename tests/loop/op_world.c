@@ -150,21 +150,21 @@ void world_tcp_pair(struct world *world, int ret_fds[2])
     world_fd(world, ret_fds[1]);
 }
 
-/* The kernel moves bytes to the peer behind our back: full when it has been so for a while. */
-int world_full_tcp(struct world *world)
+/* Full buffers would not do: the kernel moves bytes to the peer behind our back, and what it then takes after all it
+ * releases only when they are read. */
+int world_connecting_tcp(struct world *world)
 {
-    int fds[2];
+    uint16_t           port;
+    struct sockaddr_in address;
+    int                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    test_tcp_pair(fds);
-    ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &(int){16384}, sizeof(int)), 0);
-    ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_RCVBUF, &(int){16384}, sizeof(int)), 0);
-    world_fd(world, fds[0]);
-    world_fd(world, fds[1]);
-    for (int i = 0; i < 4; i++) {
-        filled(fds[0]);
-        test_sleep(LOOP_MILLISECOND);
-    }
-    return fds[0];
+    world_fd(world, test_tcp_listener(&port, 0));
+    world_fd(world, test_tcp_connect(port));
+    address = test_localhost(port);
+    ck_assert_int_eq(connect(world_fd(world, fd), (struct sockaddr *)&address, sizeof(address)), -1);
+    ck_assert_int_eq(errno, EINPROGRESS);
+    ck_assert_int_eq(fcntl(fd, F_SETFL, 0), 0);
+    return fd;
 }
 
 loop_id world_start(struct world *world, const struct row *row, enum how how, loop_cb *cb, void *arg,

@@ -140,7 +140,8 @@ void world_pipe(struct world *world, int ret_fds[2]);
 /* Of a pipe that is full, or a stream socket whose peer's window is closed. */
 int  world_full_pipe(struct world *world);
 int  world_full_socket(struct world *world);
-int  world_full_tcp(struct world *world);
+/* A tcp socket that is not connected yet, since the listener's queue is full: sends wait. */
+int  world_connecting_tcp(struct world *world);
 /* A connected pair of stream sockets. */
 void world_pair(struct world *world, int ret_fds[2]);
 void world_tcp_pair(struct world *world, int ret_fds[2]);
