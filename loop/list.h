@@ -9,38 +9,38 @@
 #include <stddef.h>
 
 #define LIST_DEFINE(name, type)                                                                                        \
-    static inline void name##_list_init(type *head)                                                                    \
+    static inline __attribute__((unused)) void name##_list_init(type *head)                                            \
     {                                                                                                                  \
         head->next = head;                                                                                             \
         head->prev = head;                                                                                             \
     }                                                                                                                  \
-    static inline bool name##_list_empty(const type *head)                                                             \
+    static inline __attribute__((unused)) bool name##_list_empty(const type *head)                                     \
     {                                                                                                                  \
         return head->next == head;                                                                                     \
     }                                                                                                                  \
-    static inline void name##_list_insert(type *before, type *entry)                                                   \
+    static inline __attribute__((unused)) void name##_list_insert(type *before, type *entry)                           \
     {                                                                                                                  \
         entry->next = before;                                                                                          \
         entry->prev = before->prev;                                                                                    \
         before->prev->next = entry;                                                                                    \
         before->prev = entry;                                                                                          \
     }                                                                                                                  \
-    static inline void name##_list_append(type *head, type *entry)                                                     \
+    static inline __attribute__((unused)) void name##_list_append(type *head, type *entry)                             \
     {                                                                                                                  \
         name##_list_insert(head, entry);                                                                               \
     }                                                                                                                  \
-    static inline void name##_list_remove(type *entry)                                                                 \
+    static inline __attribute__((unused)) void name##_list_remove(type *entry)                                         \
     {                                                                                                                  \
         entry->next->prev = entry->prev;                                                                               \
         entry->prev->next = entry->next;                                                                               \
         entry->next = NULL;                                                                                            \
         entry->prev = NULL;                                                                                            \
     }                                                                                                                  \
-    static inline bool name##_list_linked(const type *entry)                                                           \
+    static inline __attribute__((unused)) bool name##_list_linked(const type *entry)                                   \
     {                                                                                                                  \
         return entry->next != NULL;                                                                                    \
     }                                                                                                                  \
-    static inline type *name##_list_pop(type *head)                                                                    \
+    static inline __attribute__((unused)) type *name##_list_pop(type *head)                                            \
     {                                                                                                                  \
         type *first = head->next;                                                                                      \
         if (first == head)                                                                                             \
@@ -49,7 +49,7 @@
         return first;                                                                                                  \
     }                                                                                                                  \
     /* Moves all entries to the end of to; from is empty afterwards. */                                                \
-    static inline void name##_list_move(type *from, type *to)                                                          \
+    static inline __attribute__((unused)) void name##_list_move(type *from, type *to)                                  \
     {                                                                                                                  \
         if (from->next == from)                                                                                        \
             return;                                                                                                    \

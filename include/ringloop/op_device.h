@@ -13,17 +13,19 @@ LOOP_BEGIN_DECLS
 
 struct io_uring_sqe;
 
+struct loop_uring_option { /* of a socket */
+    uint32_t level;
+    uint32_t optname;
+};
+
 /* A command, with the members of an SQE under their names. All bytes of the command are copied; what addr and the
  * command point to is borrowed. */
 struct loop_uring_command {
     uint32_t cmd_op;
     uint32_t flags; /* IORING_URING_CMD_* */
     union {
-        uint64_t addr;
-        struct {
-            uint32_t level; /* sockets */
-            uint32_t optname;
-        } option;
+        uint64_t                 addr;
+        struct loop_uring_option option; /* sockets */
     };
     uint32_t    len;
     uint32_t    optlen; /* sockets; else 0 */
