@@ -17,9 +17,10 @@ LOOP_BEGIN_DECLS
 
 /* All memory of a loop comes from here: like realloc(3); size 0 frees and returns NULL. Must be thread-safe if other
  * threads post. */
+typedef void *loop_resize(void *arg, void *memory, size_t size);
 struct loop_allocator {
-    void *(*resize)(void *arg, void *memory, size_t size) LOOP_NONE;
-    void *arg LOOP_NONE;
+    loop_resize *resize LOOP_NONE;
+    void *arg           LOOP_NONE;
 };
 
 /* When queued SQEs go to the kernel: at batch of them, or when the first is deadline_ns old, or when the loop

@@ -21,8 +21,8 @@ LOOP_API loop_id loop_poll_add(struct loop *loop, int fd, uint32_t events, loop_
                                const struct loop_terms *terms);
 
 /* Ends a poll, or changes what it waits for. The poll ends as after loop_cancel(). res: 0, -ENOENT if there is none of
- * that id, -EALREADY if it is just completing. A multishot poll waits for the new events whenever it is armed again, also
- * if the kernel did not have it just then: paused, held by a barrier, inside its callback, level-triggered. */
+ * that id, -EALREADY if it is just completing. A multishot poll waits for the new events whenever it is armed again,
+ * also if the kernel did not have it just then: paused, held by a barrier, inside its callback, level-triggered. */
 LOOP_API loop_id loop_poll_remove(struct loop *loop, loop_id id, loop_cb *cb, void *arg,
                                   const struct loop_terms *terms);
 LOOP_API loop_id loop_poll_update(struct loop *loop, loop_id id, uint32_t events, loop_cb *cb, void *arg,

@@ -8,7 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-namespace {
+namespace
+{
 
 int failures = 0;
 
@@ -79,7 +80,8 @@ int main()
     check(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
     check(loop_nop(loop, on_nop, &seen, nullptr) > 0, "nop");
     check(loop_nop(loop, on_nop, &seen, LOOP_TERMS(.data = text, .data_size = sizeof(text))) > 0, "nop with data");
-    check(loop_recv(loop, fds[1], &byte, 1, 0, on_recv, &seen, LOOP_TERMS(.timeout_ns = 5 * LOOP_MILLISECOND)) > 0, "recv");
+    check(loop_recv(loop, fds[1], &byte, 1, 0, on_recv, &seen, LOOP_TERMS(.timeout_ns = 5 * LOOP_MILLISECOND)) > 0,
+          "recv");
     check(loop_recv_multishot(loop, fds[0], LOOP_GROUP_DEFAULT, 0, on_piece, &seen, LOOP_TERMS()) > 0, "multishot");
     check(write(fds[1], "hello", 5) == 5, "write");
     timer.data = &seen;
