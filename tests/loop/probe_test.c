@@ -210,7 +210,8 @@ static int note_bias(struct dl_phdr_info *info, size_t size, void *arg)
     return 1; /* the program itself comes first */
 }
 
-static void attach(void)
+/* Code has no shadow for ThreadSanitizer to write to. */
+static __attribute__((no_sanitize("thread"))) void attach(void)
 {
     struct sigaction action = {.sa_sigaction = trapped, .sa_flags = SA_SIGINFO};
 
