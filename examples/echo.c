@@ -51,7 +51,7 @@ static void on_read(struct loop_stream *stream, const struct loop_result *result
 static void on_accept(struct loop_listener *listener, int fd)
 {
     static const struct loop_stream_options options = {.flags = LOOP_STREAM_NODELAY, .on_close = on_closed};
-    struct loop                            *loop = listener->data;
+    struct loop                            *loop = loop_listener_loop(listener);
     struct loop_stream                     *stream;
 
     if (fd < 0) /* e.g. -EMFILE: the listener goes on by itself when a descriptor is free again */
@@ -88,7 +88,6 @@ int main(int argc, char **argv)
     }
     running = loop;
     signal(SIGINT, on_interrupt);
-    listener.data = loop;
     r = loop_address_parse(&address, "127.0.0.1", (uint16_t)port);
     if (r == 0)
         r = loop_listener_start(loop, &listener, &address, NULL, on_accept);

@@ -467,6 +467,17 @@ int loop_destroy(struct loop *loop)
     return 0;
 }
 
+void loop_data_set(struct loop *loop, void *data)
+{
+    loop_check_owner(loop, __func__);
+    loop->data = data;
+}
+
+void *loop_data(const struct loop *loop)
+{
+    return loop->data;
+}
+
 uint64_t loop_now(const struct loop *loop)
 {
     return loop->now_ns;

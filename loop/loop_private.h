@@ -154,6 +154,7 @@ struct loop {
 
     struct mode_state mode;
 
+    void                 *data; /* the user's */
     struct loop_options   options;
     struct loop_allocator allocator;
     struct loop_features  features;

@@ -135,6 +135,11 @@ uint64_t loop_timer_repeat(const struct loop_timer *timer)
     return timer->priv.repeat_ns;
 }
 
+struct loop *loop_timer_loop(const struct loop_timer *timer)
+{
+    return timer->priv.loop;
+}
+
 void loop_timer_stop(struct loop_timer *timer)
 {
     if (!node_list_linked(&timer->priv.node))

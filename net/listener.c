@@ -271,6 +271,11 @@ int loop_listener_address(const struct loop_listener *listener, struct loop_addr
     return is_open(listener) ? socket_local_address(listener->priv.fd, ret_address) : -EINVAL;
 }
 
+struct loop *loop_listener_loop(const struct loop_listener *listener)
+{
+    return listener->priv.state == LISTENER_CLOSED ? NULL : listener->priv.object.loop;
+}
+
 int loop_listener_fd(const struct loop_listener *listener)
 {
     return is_open(listener) ? listener->priv.fd : -EBADF;

@@ -69,7 +69,8 @@ LOOP_API void loop_listener_close(struct loop_listener *listener, loop_listener_
 /* The bound address, e.g. to learn the port. Returns 0, -EINVAL if not open, or what getsockname(2) gave. */
 LOOP_API int loop_listener_address(const struct loop_listener *listener, struct loop_address *ret_address);
 
-LOOP_API int loop_listener_fd(const struct loop_listener *listener); /* -EBADF if not open */
+LOOP_API struct loop *loop_listener_loop(const struct loop_listener *listener); /* NULL if not in use */
+LOOP_API int          loop_listener_fd(const struct loop_listener *listener);   /* -EBADF if not open */
 
 LOOP_END_DECLS
 

@@ -233,6 +233,10 @@ LOOP_API int loop_destroy(struct loop *loop);
 /* Whether something keeps the loop alive: operations, started timers, open objects, posts. */
 LOOP_API bool loop_alive(const struct loop *loop);
 
+/* A pointer of yours; NULL at first. The library never reads it. */
+LOOP_API void  loop_data_set(struct loop *loop, void *data);
+LOOP_API void *loop_data(const struct loop *loop);
+
 /* The cached CLOCK_MONOTONIC time in ns, refreshed once a turn, after waiting; and outside of callbacks by whatever
  * starts something with a delay. */
 LOOP_API uint64_t loop_now(const struct loop *loop);

@@ -71,6 +71,9 @@ LOOP_API uint64_t loop_timer_repeat(const struct loop_timer *timer);
 /* No callback comes after it; the memory is yours. Stopping a stopped or zeroed timer does nothing. */
 LOOP_API void loop_timer_stop(struct loop_timer *timer);
 
+/* The loop that it was last started on; NULL before the first time. */
+LOOP_API struct loop *loop_timer_loop(const struct loop_timer *timer);
+
 LOOP_API bool loop_timer_active(const struct loop_timer *timer);
 
 /* Nanoseconds from loop_now() until it fires, by the wall clock from what that shows now; 0 if due or not active. */

@@ -401,6 +401,7 @@ END_TEST
 static void note_accept(struct loop_listener *listener, int fd)
 {
     ck_assert_int_ge(fd, 0);
+    ck_assert_ptr_eq(loop_listener_loop(listener), loop);
     *(uint32_t *)listener->data += 1;
     test_close(fd);
 }
@@ -427,6 +428,7 @@ START_TEST(not_objects)
     }
     loop_listener_close(&listener, NULL);
     test_run(loop);
+    ck_assert_ptr_null(loop_listener_loop(&listener));
 }
 END_TEST
 

@@ -552,6 +552,30 @@ START_TEST(beside_a_wait)
 }
 END_TEST
 
+/* Goal: a callback finds its loop, and what the program has put there. Method: both, from a timer. */
+static void look_around(struct loop_timer *timer)
+{
+    *(struct loop **)timer->data = loop_timer_loop(timer);
+    *(int *)loop_data(loop_timer_loop(timer)) += 1;
+}
+
+START_TEST(finds_its_loop)
+{
+    struct loop      *other = test_loop_new(NULL), *seen = NULL;
+    struct loop_timer timer = {.data = &seen};
+    int               count = 0;
+
+    ck_assert_ptr_null(loop_data(other));
+    ck_assert_ptr_null(loop_timer_loop(&timer));
+    loop_data_set(other, &count);
+    ck_assert_int_eq(loop_timer_start(other, &timer, 0, 0, look_around), 0);
+    test_run(other);
+    ck_assert_ptr_eq(seen, other);
+    ck_assert_int_eq(count, 1);
+    test_loop_free(other);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("timer");
@@ -575,5 +599,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, far_future);
     tcase_add_test(tcase, restart);
     tcase_add_test(tcase, beside_a_wait);
+    tcase_add_test(tcase, finds_its_loop);
     return suite;
 }
