@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <ringloop/fanout.h>
+#include <ringloop/op_file.h>
 #include <ringloop/zero_copy.h>
 
 /* One block for all of a fan-out; the callback of an operation gets the target, and its index leads to the first. */
@@ -306,7 +307,7 @@ static enum way choose(const struct loop *loop, const struct loop_fanout *fanout
 static const struct loop_fanout_options options_default;
 
 int loop_fanout_send(struct loop *loop, struct loop_fanout *fanout, const int *fds, uint32_t count, const void *payload,
-                     size_t size, loop_fanout_cb *cb, const struct loop_fanout_options *options)
+                     size_t size, const struct loop_fanout_options *options, loop_fanout_cb *cb)
 {
     enum way way;
     int      r;
@@ -336,8 +337,8 @@ int loop_fanout_send(struct loop *loop, struct loop_fanout *fanout, const int *f
 }
 
 int loop_fanout_write(struct loop *loop, struct loop_fanout *fanout, const struct loop_fanout_file *files,
-                      uint32_t count, const void *payload, size_t size, loop_fanout_cb *cb,
-                      const struct loop_fanout_options *options)
+                      uint32_t count, const void *payload, size_t size, const struct loop_fanout_options *options,
+                      loop_fanout_cb *cb)
 {
     enum way way;
     int      r;
@@ -349,7 +350,7 @@ int loop_fanout_write(struct loop *loop, struct loop_fanout *fanout, const struc
         return -EINVAL;
     r = check(loop, fanout, files, count, payload, size, options);
     for (uint32_t i = 0; i < count && r == 0; i++)
-        r = files[i].fd < 0 ? -EBADF : 0;
+        r = files[i].fd < 0 ? -EBADF : files[i].offset < LOOP_AT_POSITION ? -EINVAL : 0;
     if (r == 0)
         r = prepare(loop, fanout, count, payload, size, cb, options);
     if (r < 0)
@@ -357,7 +358,7 @@ int loop_fanout_write(struct loop *loop, struct loop_fanout *fanout, const struc
     way = (options->flags & LOOP_FANOUT_FIXED) != 0 ? WRITE_FIXED : WRITE;
     for (uint32_t i = 0; i < count; i++)
         fanout->priv.targets[i] =
-            (struct loop_fanout_target){.fd = files[i].fd, .offset = files[i].offset, .index = i, .way = way};
+            (struct loop_fanout_target){.fd = files[i].fd, .offset = (uint64_t)files[i].offset, .index = i, .way = way};
     return start_all(fanout, options);
 }
 

@@ -81,8 +81,8 @@ struct loop_fanout {
  * negative), -EBUSY (in use), -ENOBUFS (more targets than ops_max leaves room for), -ENOMEM, -EOPNOTSUPP, -ECANCELED
  * (the loop is being destroyed). A target that fails by itself makes no difference to the others. */
 LOOP_API LOOP_MUST_USE int loop_fanout_send(struct loop *loop, struct loop_fanout *fanout, const int *fds,
-                                            uint32_t count, const void *payload, size_t size, loop_fanout_cb *cb,
-                                            const struct loop_fanout_options *options);
+                                            uint32_t count, const void *payload, size_t size,
+                                            const struct loop_fanout_options *options, loop_fanout_cb *cb);
 
 /* Where AUTO begins: about twice the size from which doing without a copy can pay; see docs/zero-copy.md. */
 enum {
@@ -93,16 +93,16 @@ enum {
 };
 
 struct loop_fanout_file {
-    int      fd;
-    uint64_t offset; /* UINT64_MAX: the file's position, which moves on */
+    int     fd;
+    int64_t offset; /* LOOP_AT_POSITION: the file's position, which moves on; less: -EINVAL */
 };
 
 /* Writes the payload into each of count files at its offset. What a file takes in part is gone on with until it has all
  * of it, or an error. Otherwise as loop_fanout_send(). */
 LOOP_API LOOP_MUST_USE int loop_fanout_write(struct loop *loop, struct loop_fanout *fanout,
                                              const struct loop_fanout_file *files, uint32_t count, const void *payload,
-                                             size_t size, loop_fanout_cb *cb,
-                                             const struct loop_fanout_options *options);
+                                             size_t size, const struct loop_fanout_options *options,
+                                             loop_fanout_cb *cb);
 
 /* Asks that all targets without a result end: -ECANCELED, or what they took until then. The callback still comes.
  * Returns 0, also when asked before, or -ENOENT if nothing is going on. */

@@ -90,7 +90,7 @@ START_TEST(all_get_it)
 
         open_pairs(count, _i == 2);
         calls = 0;
-        ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, count, payload, size, done, &options), 0);
+        ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, count, payload, size, &options, done), 0);
         ck_assert_uint_eq(calls, 0);
         ck_assert(loop_fanout_active(&fanout));
         test_run(loop);
@@ -122,7 +122,7 @@ START_TEST(auto_falls_back)
     memset(received, 0, sizeof(received));
     for (uint32_t i = 0; i < 6; i++)
         ck_assert_int_gt(loop_recv(loop, theirs[i], got[i], size, MSG_WAITALL, test_log_cb, &received[i], NULL), 0);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 6, payload, size, done, NULL), 0);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 6, payload, size, NULL, done), 0);
     test_run(loop);
     ck_assert_uint_eq(calls, 1);
     ck_assert_uint_eq(last.succeeded, 6);
@@ -134,8 +134,8 @@ START_TEST(auto_falls_back)
         ck_assert_int_eq(memcmp(got[i], payload, size), 0);
     }
     /* Asked for by name there is no falling back. */
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours + 3, 3, payload, 100, done,
-                                      &(struct loop_fanout_options){.mode = LOOP_FANOUT_ZERO_COPY}),
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours + 3, 3, payload, 100,
+                                      &(struct loop_fanout_options){.mode = LOOP_FANOUT_ZERO_COPY}, done),
                      0);
     test_run(loop);
     ck_assert_uint_eq(last.failed, 3);
@@ -159,7 +159,7 @@ START_TEST(some_fail)
     }
     gone = ours[5];
     test_close(gone);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 40, payload, 2000, done, &options), 0);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 40, payload, 2000, &options, done), 0);
     test_run(loop);
     ours[5] = -1;
     ck_assert_uint_eq(calls, 1);
@@ -202,7 +202,7 @@ START_TEST(full_targets)
     ck_assert_int_eq(setsockopt(ours[6], SOL_SOCKET, SO_SNDBUF, &(int){20000}, sizeof(int)), 0);
     if (by_deadline)
         options.timeout_ns = 30 * LOOP_MILLISECOND;
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 8, payload, size, done, &options), 0);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 8, payload, size, &options, done), 0);
     test_turns(loop, 5);
     ck_assert_uint_eq(calls, 0);
     if (!by_deadline) {
@@ -234,16 +234,16 @@ static void again(struct loop_fanout *f, const struct loop_fanout_result *result
 {
     ck_assert_uint_eq(result->succeeded, 3);
     if (++rounds < 50)
-        ck_assert_int_eq(loop_fanout_send(loop, f, ours, 3, payload, 10, again,
-                                          &(struct loop_fanout_options){.timeout_ns = LOOP_SECOND}),
+        ck_assert_int_eq(loop_fanout_send(loop, f, ours, 3, payload, 10,
+                                          &(struct loop_fanout_options){.timeout_ns = LOOP_SECOND}, again),
                          0);
 }
 
 START_TEST(round_after_round)
 {
     open_pairs(3, false);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, 10, again,
-                                      &(struct loop_fanout_options){.timeout_ns = LOOP_SECOND}),
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, 10,
+                                      &(struct loop_fanout_options){.timeout_ns = LOOP_SECOND}, again),
                      0);
     test_run(loop);
     ck_assert_uint_eq(rounds, 50);
@@ -270,9 +270,9 @@ START_TEST(files_written)
     files[7].fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     ck_assert_int_ge(files[7].fd, 0);
     ck_assert_int_eq(lseek(files[3].fd, 500, SEEK_SET), 500);
-    files[3].offset = UINT64_MAX;
-    ck_assert_int_eq(loop_fanout_write(loop, &fanout, files, FILES, payload, size, done,
-                                       &(struct loop_fanout_options){.results = results}),
+    files[3].offset = LOOP_AT_POSITION;
+    ck_assert_int_eq(loop_fanout_write(loop, &fanout, files, FILES, payload, size,
+                                       &(struct loop_fanout_options){.results = results}, done),
                      0);
     test_run(loop);
     ck_assert_uint_eq(calls, 1);
@@ -306,8 +306,8 @@ START_TEST(file_takes_a_part)
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
     limit.rlim_cur = 5000;
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    ck_assert_int_eq(loop_fanout_write(loop, &fanout, &file, 1, payload, 10000, done,
-                                       &(struct loop_fanout_options){.results = results}),
+    ck_assert_int_eq(loop_fanout_write(loop, &fanout, &file, 1, payload, 10000,
+                                       &(struct loop_fanout_options){.results = results}, done),
                      0);
     test_run(loop);
     limit.rlim_cur = limit.rlim_max;
@@ -329,35 +329,38 @@ START_TEST(refused)
     struct loop            *small;
 
     open_pairs(3, false);
-    ck_assert_int_eq(loop_fanout_send(loop, NULL, ours, 3, payload, 1, done, NULL), -EINVAL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, NULL, 3, payload, 1, done, NULL), -EINVAL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 0, payload, 1, done, NULL), -EINVAL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, NULL, 1, done, NULL), -EINVAL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, 0, done, NULL), -EINVAL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, (size_t)1 << 31, done, NULL), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, NULL, ours, 3, payload, 1, NULL, done), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, NULL, 3, payload, 1, NULL, done), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 0, payload, 1, NULL, done), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, NULL, 1, NULL, done), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, 0, NULL, done), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, (size_t)1 << 31, NULL, done), -EINVAL);
     ck_assert_int_eq(
-        loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done, &(struct loop_fanout_options){.flags = 4}), -EINVAL);
+        loop_fanout_send(loop, &fanout, ours, 3, payload, 1, &(struct loop_fanout_options){.flags = 4}, done), -EINVAL);
     ck_assert_int_eq(
-        loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done, &(struct loop_fanout_options){.mode = 3}), -EINVAL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done,
-                                      &(struct loop_fanout_options){.flags = LOOP_FANOUT_FIXED, .buf_index = -1}),
+        loop_fanout_send(loop, &fanout, ours, 3, payload, 1, &(struct loop_fanout_options){.mode = 3}, done), -EINVAL);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 3, payload, 1,
+                                      &(struct loop_fanout_options){.flags = LOOP_FANOUT_FIXED, .buf_index = -1}, done),
                      -EINVAL);
     ck_assert_int_eq(
-        loop_fanout_send(loop, &fanout, ours, 3, payload, 1, done, &(struct loop_fanout_options){.release = 99}),
+        loop_fanout_send(loop, &fanout, ours, 3, payload, 1, &(struct loop_fanout_options){.release = 99}, done),
         -EINVAL);
-    ck_assert_int_eq(loop_fanout_write(loop, &fanout, &file, 1, payload, 1, done,
-                                       &(struct loop_fanout_options){.mode = LOOP_FANOUT_COPY}),
+    file.offset = -2;
+    ck_assert_int_eq(loop_fanout_write(loop, &fanout, &file, 1, payload, 1, NULL, done), -EINVAL);
+    file.offset = 0;
+    ck_assert_int_eq(loop_fanout_write(loop, &fanout, &file, 1, payload, 1,
+                                       &(struct loop_fanout_options){.mode = LOOP_FANOUT_COPY}, done),
                      -EINVAL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, (const int[]){ours[0], -1}, 2, payload, 1, done, NULL), -EBADF);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, (const int[]){ours[0], -1}, 2, payload, 1, NULL, done), -EBADF);
     ck_assert_int_eq(loop_fanout_cancel(&fanout), -ENOENT);
 
     small = test_loop_new(&(struct loop_options){.ops_max = 4});
     open_pairs(5, false);
-    ck_assert_int_eq(loop_fanout_send(small, &fanout, ours, 5, payload, 1, done, NULL), -ENOBUFS);
+    ck_assert_int_eq(loop_fanout_send(small, &fanout, ours, 5, payload, 1, NULL, done), -ENOBUFS);
     ck_assert_uint_eq(test_stats(small).ops_full, 1);
     ck_assert_uint_eq(test_stats(small).ops_started, 0);
-    ck_assert_int_eq(loop_fanout_send(small, &fanout, ours, 4, payload, 1, done, NULL), 0);
-    ck_assert_int_eq(loop_fanout_send(small, &fanout, ours, 4, payload, 1, done, NULL), -EBUSY);
+    ck_assert_int_eq(loop_fanout_send(small, &fanout, ours, 4, payload, 1, NULL, done), 0);
+    ck_assert_int_eq(loop_fanout_send(small, &fanout, ours, 4, payload, 1, NULL, done), -EBUSY);
     test_run(small);
     ck_assert_uint_eq(calls, 1);
     ck_assert_uint_eq(last.succeeded, 4);
@@ -380,7 +383,7 @@ START_TEST(memory_runs_out)
         test_memory.failed = 0;
         test_memory.fail_at = test_memory.calls + nth;
         calls = 0;
-        r = loop_fanout_send(fresh, &fanout, ours, 200, payload, 1, done, NULL);
+        r = loop_fanout_send(fresh, &fanout, ours, 200, payload, 1, NULL, done);
         failed = test_memory.failed > 0;
         test_memory.fail_at = 0;
         test_run(fresh);
@@ -405,8 +408,8 @@ START_TEST(destroyed)
     open_pairs(5, false);
     for (uint32_t i = 0; i < 5; i++)
         fill(ours[i]);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 5, payload, 50000, done,
-                                      &(struct loop_fanout_options){.timeout_ns = 3600 * LOOP_SECOND}),
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 5, payload, 50000,
+                                      &(struct loop_fanout_options){.timeout_ns = 3600 * LOOP_SECOND}, done),
                      0);
     test_turns(loop, 2);
     test_loop_drop(loop);
@@ -424,7 +427,7 @@ START_TEST(chain_and_background)
 
     open_pairs(4, false);
     ck_assert_int_eq(loop_chain_begin(loop, 1, 0), 0);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 4, payload, 100, done, NULL), 0);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 4, payload, 100, NULL, done), 0);
     ck_assert_int_gt(loop_nop(loop, test_log_cb, &nop, NULL), 0);
     ck_assert_int_eq(loop_chain_end(loop), 0);
     test_run(loop);
@@ -432,8 +435,8 @@ START_TEST(chain_and_background)
     test_log_is(&nop, 0);
 
     fill(ours[0]);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 1, payload, 100000, done,
-                                      &(struct loop_fanout_options){.flags = LOOP_FANOUT_BACKGROUND}),
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, ours, 1, payload, 100000,
+                                      &(struct loop_fanout_options){.flags = LOOP_FANOUT_BACKGROUND}, done),
                      0);
     ck_assert(!loop_alive(loop));
     ck_assert_int_eq(loop_fanout_cancel(&fanout), 0);
@@ -457,8 +460,8 @@ static void relay(struct loop *l, const struct loop_result *result, void *arg)
 {
     (void)arg;
     if (result->res > 0)
-        ck_assert_int_eq(loop_fanout_send(l, &fanout, ours + 1, 3, result->data, (size_t)result->res, relayed,
-                                          &(struct loop_fanout_options){.release = result->buffer}),
+        ck_assert_int_eq(loop_fanout_send(l, &fanout, ours + 1, 3, result->data, (size_t)result->res,
+                                          &(struct loop_fanout_options){.release = result->buffer}, relayed),
                          0);
 }
 

@@ -494,8 +494,8 @@ static void act_fan(void)
     }
     for (int i = 0; i < PAIRS; i++)
         fds[i] = world.pairs[i][1];
-    r = loop_fanout_send(world.loop, &world.fan.fanout, fds, PAIRS, world.fan.bytes, 1 + below(60), fan_cb,
-                         below(2) == 0 ? NULL : &options);
+    r = loop_fanout_send(world.loop, &world.fan.fanout, fds, PAIRS, world.fan.bytes, 1 + below(60),
+                         below(2) == 0 ? NULL : &options, fan_cb);
     if (r == 0)
         world.fan.live = true;
     else if (!refusal_is_fine(r))

@@ -446,8 +446,8 @@ START_TEST(fanout_zero_copy)
     const int32_t    size = sizeof(much);
     uint64_t         late;
 
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 4, much, sizeof(much), fanned_out,
-                                      &(struct loop_fanout_options){.results = results}),
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 4, much, sizeof(much),
+                                      &(struct loop_fanout_options){.results = results}, fanned_out),
                      0);
     test_turns(loop, 1);
     ck_assert_uint_eq(script_count(IORING_OP_SEND_ZC), 4);
@@ -504,7 +504,7 @@ START_TEST(fanout_chooses)
         const struct loop_fanout_options options = {.mode = table[i].mode, .flags = table[i].flags, .buf_index = 3};
 
         ck_assert_int_eq(
-            loop_fanout_send(loop, &fanout, fds, table[i].count, much, table[i].size, fanned_out, &options), 0);
+            loop_fanout_send(loop, &fanout, fds, table[i].count, much, table[i].size, &options, fanned_out), 0);
         test_turns(loop, 1);
         ck_assert_msg(script_count(table[i].opcode) == table[i].count, "case %zu", i);
         if (table[i].opcode == IORING_OP_SEND_ZC && table[i].flags != 0) {
@@ -521,10 +521,10 @@ START_TEST(fanout_chooses)
     script_reset();
     script.opcode_last = IORING_OP_SEND_ZC - 1;
     loop = test_loop_new(NULL);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 4, much, sizeof(much), fanned_out,
-                                      &(struct loop_fanout_options){.mode = LOOP_FANOUT_ZERO_COPY}),
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 4, much, sizeof(much),
+                                      &(struct loop_fanout_options){.mode = LOOP_FANOUT_ZERO_COPY}, fanned_out),
                      -EOPNOTSUPP);
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 4, much, sizeof(much), fanned_out, NULL), 0);
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 4, much, sizeof(much), NULL, fanned_out), 0);
     test_turns(loop, 1);
     ck_assert_uint_eq(script_count(IORING_OP_SEND), 4);
     while (script_count(IORING_OP_SEND) > 0)
@@ -544,7 +544,7 @@ START_TEST(fanout_learns)
     for (uint32_t round = 0; round < 3 * (LOOP_FANOUT_COPY_ROUNDS + 1); round++) {
         bool fresh = round % (LOOP_FANOUT_COPY_ROUNDS + 1) == 0;
 
-        ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 3, much, sizeof(much), fanned_out, NULL), 0);
+        ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 3, much, sizeof(much), NULL, fanned_out), 0);
         test_turns(loop, 1);
         ck_assert_msg(script_count(fresh ? IORING_OP_SEND_ZC : IORING_OP_SEND) == 3, "round %u", round);
         for (uint32_t i = 0; i < 3; i++) { /* of three, two were copied */
@@ -558,8 +558,8 @@ START_TEST(fanout_learns)
         ck_assert_uint_eq(fanned_calls, round + 1);
         ck_assert_uint_eq(fanned.copied, fresh ? 2 : 0);
     }
-    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 3, much, sizeof(much), fanned_out,
-                                      &(struct loop_fanout_options){.mode = LOOP_FANOUT_ZERO_COPY}),
+    ck_assert_int_eq(loop_fanout_send(loop, &fanout, fds, 3, much, sizeof(much),
+                                      &(struct loop_fanout_options){.mode = LOOP_FANOUT_ZERO_COPY}, fanned_out),
                      0);
     test_turns(loop, 1);
     ck_assert_uint_eq(script_count(IORING_OP_SEND_ZC), 3);
@@ -573,11 +573,11 @@ END_TEST
  * and 5 of 8 bytes; 3 and 0. From a registered buffer the same. */
 START_TEST(fanout_file_parts)
 {
-    const struct loop_fanout_file    files[] = {{.fd = 5, .offset = 100}, {.fd = 6, .offset = UINT64_MAX}};
+    const struct loop_fanout_file    files[] = {{.fd = 5, .offset = 100}, {.fd = 6, .offset = LOOP_AT_POSITION}};
     const struct loop_fanout_options options = {.flags = _i == 0 ? 0 : LOOP_FANOUT_FIXED, .buf_index = 4};
     const uint8_t                    opcode = _i == 0 ? IORING_OP_WRITE : IORING_OP_WRITE_FIXED;
 
-    ck_assert_int_eq(loop_fanout_write(loop, &fanout, files, 2, bytes, 8, fanned_out, &options), 0);
+    ck_assert_int_eq(loop_fanout_write(loop, &fanout, files, 2, bytes, 8, &options, fanned_out), 0);
     test_turns(loop, 1);
     ck_assert_uint_eq(script_find(opcode, 0)->buf_index, _i == 0 ? 0 : 4);
     ck_assert_uint_eq(script_find(opcode, 0)->off, 100);
