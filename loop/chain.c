@@ -2,6 +2,7 @@
  *
  * Their SQEs gather in a queue of their own and move to the SQ together; so nothing else can get between them, and to
  * drop them costs nothing. */
+#include "loop/fixed.h"
 #include "loop/op_start.h"
 
 int loop_chain_begin(struct loop *loop, uint32_t ops_max, uint32_t flags)
@@ -101,6 +102,8 @@ int loop_chain_end(struct loop *loop)
     }
     if (r < 0)
         drop(loop);
+    for (uint32_t i = 0; r == 0 && i < loop->chain.count; i++)
+        fixed_files_note(loop, sqe_queue_at(loop, &loop->chain, i));
     loop->chain.head = 0;
     loop->chain.count = 0;
     if (r == 0 && first != 0)

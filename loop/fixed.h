@@ -9,12 +9,11 @@
 /* ret_index: what an SQE's file_index says for count slots from slot on. 0, or the errno to refuse it with. */
 int fixed_file_target(struct loop *loop, int slot, uint32_t count, uint32_t *ret_index);
 
-/* Their files are to be closed or replaced by operations: they are not found by a descriptor's number any more. There
- * is a table. */
-void fixed_files_forget(struct loop *loop, int slot, uint32_t count);
+/* Nothing can keep the operation from being submitted: the files of own slots that it closes or replaces are not found
+ * by a descriptor's number any more. */
+void fixed_files_note(struct loop *loop, const struct io_uring_sqe *sqe);
 
-/* Starts what opens into count slots from slot on. An explicit slot's file will be another: it is forgotten once
- * nothing can fail. */
+/* Starts what opens into count slots from slot on. */
 struct op_request;
 loop_id op_start_into(struct loop *loop, const char *call, struct op_request *request, int slot, uint32_t count);
 

@@ -381,10 +381,33 @@ int fixed_file_target(struct loop *loop, int slot, uint32_t count, uint32_t *ret
     return 0;
 }
 
-void fixed_files_forget(struct loop *loop, int slot, uint32_t count)
+/* The slots that an SQE closes or fills, other than automatic ones: how many from *ret_slot on. */
+static uint32_t slots_of(const struct io_uring_sqe *sqe, uint32_t *ret_slot)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        int64_t index = own_index(loop->files, slot + (int)i);
+    switch (sqe->opcode) {
+    case IORING_OP_FILES_UPDATE:
+        *ret_slot = (uint32_t)sqe->off;
+        return sqe->off == IORING_FILE_INDEX_ALLOC ? 0 : sqe->len;
+    case IORING_OP_CLOSE:
+    case IORING_OP_SOCKET:
+    case IORING_OP_ACCEPT:
+    case IORING_OP_OPENAT:
+    case IORING_OP_OPENAT2:
+    case IORING_OP_PIPE:
+        *ret_slot = sqe->file_index - 1;
+        if (sqe->file_index == 0 || sqe->file_index == IORING_FILE_INDEX_ALLOC)
+            return 0;
+        return sqe->opcode == IORING_OP_PIPE ? 2 : 1;
+    default: return 0;
+    }
+}
+
+void fixed_files_note(struct loop *loop, const struct io_uring_sqe *sqe)
+{
+    uint32_t slot = 0, count = slots_of(sqe, &slot);
+
+    for (uint32_t i = 0; i < count && loop->files != NULL; i++) {
+        int64_t index = own_index(loop->files, (int)(slot + i));
 
         if (index >= 0)
             forget_fd(loop->files, (uint32_t)index);

@@ -6,8 +6,7 @@
 
 loop_id op_start_into(struct loop *loop, const char *call, struct op_request *request, int slot, uint32_t count)
 {
-    loop_id id;
-    int     r;
+    int r;
 
     loop_check_owner(loop, call);
     if (slot == LOOP_SLOT_AUTO && request->cb == NULL)
@@ -16,10 +15,7 @@ loop_id op_start_into(struct loop *loop, const char *call, struct op_request *re
     if (r < 0)
         return op_refuse(loop, call, request->terms, r);
     request->flags = CONTEXT_FIXED_RESULT;
-    id = op_start_request(loop, call, request);
-    if (id > 0 && slot != LOOP_SLOT_AUTO)
-        fixed_files_forget(loop, slot, count);
-    return id;
+    return op_start_request(loop, call, request);
 }
 
 loop_id loop_socket_direct(struct loop *loop, int domain, int type, int protocol, int slot, loop_cb *cb, void *arg,
@@ -132,7 +128,6 @@ loop_id loop_files_update(struct loop *loop, int *fds, uint32_t count, int slot,
 {
     bool              automatic = slot == LOOP_SLOT_AUTO;
     uint32_t          target;
-    loop_id           id;
     struct op_piece   piece = {fds, count * sizeof(fds[0]), OP_MEMBER(addr)};
     struct op_request request = {
         .sqe = {.opcode = IORING_OP_FILES_UPDATE,
@@ -160,8 +155,5 @@ loop_id loop_files_update(struct loop *loop, int *fds, uint32_t count, int slot,
         return op_refuse(loop, __func__, terms, -EBADF);
     if (!automatic)
         request.sqe.off = target - 1;
-    id = op_start_request(loop, __func__, &request);
-    if (id > 0 && !automatic)
-        fixed_files_forget(loop, slot, count);
-    return id;
+    return op_start_request(loop, __func__, &request);
 }

@@ -104,15 +104,6 @@ static int slot_closed(const struct io_uring_sqe *sqe)
     return sqe->opcode == IORING_OP_CLOSE ? (int)sqe->file_index - 1 : -1;
 }
 
-/* It has started: what the slot holds is not found by its number any more. */
-static void note_closing(struct loop *loop, const struct io_uring_sqe *sqe)
-{
-    int slot = slot_closed(sqe);
-
-    if (unlikely(slot >= 0) && loop->files != NULL)
-        fixed_files_forget(loop, slot, 1);
-}
-
 /* Direct mode: no context; everything the completion needs is in user_data. */
 static loop_id start_direct(struct loop *loop, struct op_request *request)
 {
@@ -140,7 +131,7 @@ static loop_id start_direct(struct loop *loop, struct op_request *request)
     submit_count_in(loop);
     loop->ops_by_opcode[request->sqe.opcode]++;
     submit_sqe_done(loop);
-    note_closing(loop, &request->sqe);
+    fixed_files_note(loop, &request->sqe);
     return (loop_id)request->sqe.user_data;
 }
 
@@ -377,7 +368,8 @@ static loop_id start(struct loop *loop, struct op_request *request)
     if ((context->flags & CONTEXT_BACKGROUND) != 0)
         loop->background++;
     loop->ops_by_opcode[request->sqe.opcode]++;
-    note_closing(loop, &request->sqe);
+    if (!is_chained(loop, request)) /* else at the chain's end, unless that drops it */
+        fixed_files_note(loop, &request->sqe);
     return (loop_id)context->id;
 }
 
@@ -459,7 +451,7 @@ static bool adopt_direct(struct loop *loop, struct context_extended *extended)
     submit_count_in(loop);
     loop->ops_by_opcode[extended->sqe.opcode]++;
     submit_sqe_done(loop);
-    note_closing(loop, &extended->sqe);
+    fixed_files_note(loop, &extended->sqe);
     context_free(loop, &extended->base); /* has only carried it */
     return true;
 }
@@ -492,7 +484,7 @@ __attribute__((cold)) bool op_adopt(struct loop *loop, struct context_extended *
     if (r == 0)
         r = place(loop, &request, context);
     if (r == 0)
-        note_closing(loop, &request.sqe);
+        fixed_files_note(loop, &request.sqe);
     else
         dispatch_settle(loop, context, r, 0); /* its caller has an id, and so is told this way */
     return true;

@@ -527,6 +527,33 @@ START_TEST(raw_on_slot)
 }
 END_TEST
 
+/* Goal: what a chain would close is forgotten if the chain is started, and stays known if it is dropped. Method: both.
+ */
+START_TEST(closed_by_a_chain)
+{
+    struct loop *other = test_loop_new(NULL);
+    int          fd = dup(STDIN_FILENO), slot;
+
+    ck_assert_int_eq(loop_files_init(other, NULL), 0);
+    slot = loop_file_register(other, fd);
+    ck_assert_int_ge(slot, 0);
+    ck_assert_int_eq(loop_chain_begin(other, 2, 0), 0);
+    ck_assert_int_gt(loop_close(other, slot, NULL, NULL, NULL), 0);
+    ck_assert_int_eq(loop_recv(other, -1, NULL, 0, 0, NULL, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_chain_end(other), -EBADF);
+    ck_assert_int_eq(loop_file_lookup(other, fd), slot);
+    ck_assert_int_eq(loop_chain_begin(other, 2, 0), 0);
+    ck_assert_int_gt(loop_close(other, slot, NULL, NULL, NULL), 0);
+    ck_assert_int_gt(loop_nop(other, NULL, NULL, NULL), 0);
+    ck_assert_int_eq(loop_file_lookup(other, fd), slot);
+    ck_assert_int_eq(loop_chain_end(other), 0);
+    ck_assert_int_eq(loop_file_lookup(other, fd), -ENOENT);
+    test_run(other);
+    test_loop_free(other);
+    test_close(fd);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("fixed_file");
@@ -552,5 +579,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, tcp_on_slots);
     tcase_add_loop_test(tcase, multishot_ops, 0, 2);
     tcase_add_test(tcase, raw_on_slot);
+    tcase_add_test(tcase, closed_by_a_chain);
     return suite;
 }
