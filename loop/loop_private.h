@@ -400,7 +400,6 @@ void multishot_poll_for(struct loop *loop, loop_id id, uint32_t mask);
 
 /* timer.c */
 void timer_run_due(struct loop *loop);
-void timer_fired(struct loop *loop, struct loop_timer_node *node, bool referenced);
 void timers_stop_all(struct loop *loop);
 
 /* wall.c */

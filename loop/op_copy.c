@@ -2,7 +2,9 @@
 #include "loop/op_copy.h"
 
 #include <limits.h>
+#include <ringloop/op_file.h>
 #include <string.h>
+#include <sys/uio.h>
 
 void *op_storage(struct loop *loop, struct context_extended *extended, size_t size)
 {
@@ -72,4 +74,18 @@ loop_id op_start_copied(struct loop *loop, const char *call, const struct io_uri
     };
 
     return op_start_request(loop, call, &request);
+}
+
+loop_id op_start_vector(struct loop *loop, const char *call, struct io_uring_sqe *sqe, int fd, const struct iovec *iov,
+                        int count, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    struct op_piece piece = {iov, (size_t)count * sizeof(iov[0]), OP_MEMBER(addr)};
+
+    if (fd < 0)
+        return op_refuse(loop, call, terms, -EBADF);
+    if (count < 0 || count > IOV_MAX || (iov == NULL && count > 0) || (int64_t)sqe->off < LOOP_AT_POSITION)
+        return op_refuse(loop, call, terms, -EINVAL);
+    sqe->len = (unsigned)count;
+    op_sqe_set_fd(sqe, fd);
+    return op_start_copied(loop, call, sqe, &piece, 1, 0, cb, arg, terms);
 }

@@ -34,4 +34,8 @@ loop_id op_start_copied(struct loop *loop, const char *call, const struct io_uri
                         const struct op_piece *pieces, size_t count, uint16_t flags, loop_cb *cb, void *arg,
                         const struct loop_terms *terms);
 
+/* Reads and writes with an iovec array; the SQE has opcode, offset and flags. */
+loop_id op_start_vector(struct loop *loop, const char *call, struct io_uring_sqe *sqe, int fd, const struct iovec *iov,
+                        int count, loop_cb *cb, void *arg, const struct loop_terms *terms);
+
 #endif

@@ -36,31 +36,20 @@ loop_id loop_write(struct loop *loop, int fd, const void *buf, size_t size, int6
                           cb, arg, terms);
 }
 
-static loop_id start_vector(struct loop *loop, const char *call, uint8_t opcode, int fd, const struct iovec *iov,
-                            int count, int64_t offset, int flags, loop_cb *cb, void *arg,
-                            const struct loop_terms *terms)
-{
-    struct io_uring_sqe sqe = {.opcode = opcode, .off = (uint64_t)offset, .len = (unsigned)count, .rw_flags = flags};
-    struct op_piece     piece = {iov, (size_t)count * sizeof(iov[0]), OP_MEMBER(addr)};
-
-    if (fd < 0)
-        return op_refuse(loop, call, terms, -EBADF);
-    if (count < 0 || count > IOV_MAX || (iov == NULL && count > 0) || !offset_valid(offset))
-        return op_refuse(loop, call, terms, -EINVAL);
-    op_sqe_set_fd(&sqe, fd);
-    return op_start_copied(loop, call, &sqe, &piece, 1, 0, cb, arg, terms);
-}
-
 loop_id loop_readv(struct loop *loop, int fd, const struct iovec *iov, int count, int64_t offset, int flags,
                    loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    return start_vector(loop, __func__, IORING_OP_READV, fd, iov, count, offset, flags, cb, arg, terms);
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_READV, .off = (uint64_t)offset, .rw_flags = flags};
+
+    return op_start_vector(loop, __func__, &sqe, fd, iov, count, cb, arg, terms);
 }
 
 loop_id loop_writev(struct loop *loop, int fd, const struct iovec *iov, int count, int64_t offset, int flags,
                     loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    return start_vector(loop, __func__, IORING_OP_WRITEV, fd, iov, count, offset, flags, cb, arg, terms);
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_WRITEV, .off = (uint64_t)offset, .rw_flags = flags};
+
+    return op_start_vector(loop, __func__, &sqe, fd, iov, count, cb, arg, terms);
 }
 
 loop_id loop_fsync(struct loop *loop, int fd, loop_cb *cb, void *arg, const struct loop_terms *terms)

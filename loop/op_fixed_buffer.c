@@ -52,19 +52,14 @@ static loop_id start_vector(struct loop *loop, const char *call, uint8_t opcode,
     struct io_uring_sqe sqe = {
         .opcode = opcode,
         .off = (uint64_t)offset,
-        .len = (unsigned)count,
         .rw_flags = flags,
         .buf_index = (uint16_t)index,
     };
-    struct op_piece piece = {iov, (size_t)count * sizeof(iov[0]), OP_MEMBER(addr)};
-    int             r = check_place(fd, offset, index);
+    int r = check_place(fd, offset, index);
 
-    if (r == 0 && (count < 0 || count > IOV_MAX || (iov == NULL && count > 0)))
-        r = -EINVAL;
     if (r < 0)
         return op_refuse(loop, call, terms, r);
-    op_sqe_set_fd(&sqe, fd);
-    return op_start_copied(loop, call, &sqe, &piece, 1, 0, cb, arg, terms);
+    return op_start_vector(loop, call, &sqe, fd, iov, count, cb, arg, terms);
 }
 
 loop_id loop_readv_fixed(struct loop *loop, int fd, const struct iovec *iov, int count, int64_t offset, int flags,

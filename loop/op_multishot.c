@@ -134,8 +134,7 @@ static int prepare_interval(struct loop *loop, struct context_extended *extended
     const uint64_t *interval_ns = source;
 
     (void)loop;
-    extended->timespec.tv_sec = (long long)(*interval_ns / LOOP_SECOND);
-    extended->timespec.tv_nsec = (long long)(*interval_ns % LOOP_SECOND);
+    extended->timespec = ring_timespec(*interval_ns);
     sqe->addr = (uint64_t)(uintptr_t)&extended->timespec;
     return 0;
 }
@@ -143,10 +142,9 @@ static int prepare_interval(struct loop *loop, struct context_extended *extended
 loop_id loop_timeout_multishot(struct loop *loop, uint64_t interval_ns, uint32_t count, uint32_t flags, loop_cb *cb,
                                void *arg, const struct loop_terms *terms)
 {
-    const uint32_t    clocks = LOOP_TIMEOUT_BOOTTIME | LOOP_TIMEOUT_REALTIME;
+    uint32_t          clock = 0;
     struct op_request request = {
-        .sqe =
-            {.opcode = IORING_OP_TIMEOUT, .fd = -1, .len = 1, .off = count, .timeout_flags = IORING_TIMEOUT_MULTISHOT},
+        .sqe = {.opcode = IORING_OP_TIMEOUT, .fd = -1, .len = 1, .off = count},
         .kind = CONTEXT_TIMEOUT,
         .cb = cb,
         .arg = arg,
@@ -155,11 +153,9 @@ loop_id loop_timeout_multishot(struct loop *loop, uint64_t interval_ns, uint32_t
         .source = &interval_ns,
     };
 
-    if (interval_ns < LOOP_TIMEOUT_INTERVAL_LEAST || (flags & ~clocks) != 0 || flags == clocks)
+    if (interval_ns < LOOP_TIMEOUT_INTERVAL_LEAST || (flags & LOOP_TIMEOUT_ABSOLUTE) != 0 ||
+        op_timeout_flags(flags, &clock) < 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
-    if (flags == LOOP_TIMEOUT_BOOTTIME)
-        request.sqe.timeout_flags |= IORING_TIMEOUT_BOOTTIME;
-    if (flags == LOOP_TIMEOUT_REALTIME)
-        request.sqe.timeout_flags |= IORING_TIMEOUT_REALTIME;
+    request.sqe.timeout_flags = IORING_TIMEOUT_MULTISHOT | clock;
     return op_start_request(loop, __func__, &request);
 }

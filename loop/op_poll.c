@@ -45,7 +45,7 @@ loop_id loop_poll_update(struct loop *loop, loop_id id, uint32_t events, loop_cb
 
 /* ---- timeouts */
 
-static int timeout_flags(uint32_t flags, uint32_t *ret_flags)
+int op_timeout_flags(uint32_t flags, uint32_t *ret_flags)
 {
     const uint32_t clocks = LOOP_TIMEOUT_BOOTTIME | LOOP_TIMEOUT_REALTIME;
 
@@ -62,14 +62,11 @@ static loop_id start_timeout(struct loop *loop, const char *call, struct io_urin
                              uint64_t timeout_ns, uint32_t flags, loop_cb *cb, void *arg,
                              const struct loop_terms *terms)
 {
-    struct __kernel_timespec time = {
-        .tv_sec = (long long)(timeout_ns / LOOP_SECOND),
-        .tv_nsec = (long long)(timeout_ns % LOOP_SECOND),
-    };
-    struct op_piece piece = {&time, sizeof(time), member};
-    uint32_t        kernel_flags = 0;
+    struct __kernel_timespec time = ring_timespec(timeout_ns);
+    struct op_piece          piece = {&time, sizeof(time), member};
+    uint32_t                 kernel_flags = 0;
 
-    if (timeout_flags(flags, &kernel_flags) < 0)
+    if (op_timeout_flags(flags, &kernel_flags) < 0)
         return op_refuse(loop, call, terms, -EINVAL);
     sqe->fd = -1;
     sqe->timeout_flags |= kernel_flags;

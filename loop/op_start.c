@@ -224,8 +224,7 @@ static int make_context(struct loop *loop, struct op_request *request, struct co
 
 static struct io_uring_sqe linked_timeout(struct context_extended *extended, uint64_t timeout_ns)
 {
-    extended->timespec.tv_sec = (long long)(timeout_ns / LOOP_SECOND);
-    extended->timespec.tv_nsec = (long long)(timeout_ns % LOOP_SECOND);
+    extended->timespec = ring_timespec(timeout_ns);
     return (struct io_uring_sqe){
         .opcode = IORING_OP_LINK_TIMEOUT,
         .fd = -1,

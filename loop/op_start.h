@@ -143,6 +143,9 @@ rare : {
 loop_id op_start_sqe(struct loop *loop, const char *call, const struct io_uring_sqe *sqe, loop_cb *cb, void *arg,
                      const struct loop_terms *terms);
 
+/* enum loop_timeout_flags as the kernel writes them: 0 or -EINVAL. */
+int op_timeout_flags(uint32_t flags, uint32_t *ret_flags);
+
 /* Writes the descriptor, in either notation. */
 static inline struct op_sqe op_on_fd(struct op_sqe model, int fd)
 {

@@ -1,5 +1,5 @@
 /* loop/op_zero_copy.c: starting zero-copy sends. */
-#include "loop/op_start.h"
+#include "loop/op_copy.h"
 
 #include <limits.h>
 #include <ringloop/zero_copy.h>
@@ -78,32 +78,17 @@ loop_id loop_send_zc_fixed(struct loop *loop, int fd, const void *buf, size_t si
     return start(loop, __func__, fd, &request, use_fixed(&request, index, check_transfer(buf, size)));
 }
 
-struct destination {
-    const struct sockaddr *addr;
-    socklen_t              size;
-};
-
-static int prepare_destination(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
-                               const void *source)
-{
-    const struct destination *destination = source;
-
-    (void)loop;
-    memcpy(&extended->address, destination->addr, destination->size);
-    sqe->addr2 = (uint64_t)(uintptr_t)&extended->address;
-    sqe->addr_len = (uint16_t)destination->size;
-    return 0;
-}
-
 loop_id loop_sendto_zc(struct loop *loop, int fd, const void *buf, size_t size, int flags, const struct sockaddr *addr,
                        socklen_t addrlen, loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    struct op_request        request = bytes_request(fd, buf, size, flags, cb, arg, terms);
-    const struct destination destination = {addr, addrlen};
-    bool                     bad = addr == NULL || addrlen == 0 || addrlen > CONTEXT_NAME_BYTES;
+    struct op_request      request = bytes_request(fd, buf, size, flags, cb, arg, terms);
+    const struct op_piece  piece = {addr, addrlen, OP_MEMBER(addr2)};
+    const struct op_pieces pieces = {&piece, 1};
+    bool                   bad = addr == NULL || addrlen == 0 || addrlen > CONTEXT_NAME_BYTES;
 
-    request.prepare = prepare_destination;
-    request.source = &destination;
+    request.sqe.addr_len = (uint16_t)addrlen;
+    request.prepare = op_prepare_pieces;
+    request.source = &pieces;
     return start(loop, __func__, fd, &request, bad ? -EINVAL : check_transfer(buf, size));
 }
 

@@ -209,8 +209,7 @@ int ring_enter(struct ring *ring, const struct ring_wait *wait)
     min_wait_ns = wait->min_wait_ns < timeout_ns ? wait->min_wait_ns : timeout_ns;
     /* With a minimum wait and no time limit the kernel would return after the minimum: then a limit far away is given.
      */
-    timeout.tv_sec = (long long)(timeout_ns / 1000000000u);
-    timeout.tv_nsec = (long long)(timeout_ns % 1000000000u);
+    timeout = ring_timespec(timeout_ns);
     arg.ts = (uint64_t)(uintptr_t)&timeout;
     if (ring->features & IORING_FEAT_MIN_TIMEOUT)
         arg.min_wait_usec = (uint32_t)(min_wait_ns / 1000u > UINT32_MAX ? UINT32_MAX : min_wait_ns / 1000u);

@@ -103,6 +103,12 @@ int ring_resize(struct ring *ring, unsigned sq_entries, unsigned cq_entries);
 /* Copies up to max completions out and advances the CQ's head. */
 unsigned ring_reap(struct ring *ring, struct completion *completions, unsigned max);
 
+static inline struct __kernel_timespec ring_timespec(uint64_t ns)
+{
+    return (struct __kernel_timespec){.tv_sec = (long long)(ns / 1000000000u),
+                                      .tv_nsec = (long long)(ns % 1000000000u)};
+}
+
 static inline unsigned ring_sq_flags(const struct ring *ring)
 {
     return __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_RELAXED);
