@@ -25,21 +25,35 @@ static void set_state(struct loop_stream *stream, enum stream_state to)
 
 static void tell_connected(struct loop_stream *stream, int error)
 {
-    loop_stream_event_cb *cb = stream->priv.on_connect;
+    loop_stream_event_cb *cb = stream->priv.on_event;
 
-    stream->priv.on_connect = NULL;
+    stream->priv.on_event = NULL;
     if (cb != NULL)
         cb(stream, error);
+}
+
+struct stream_more *stream_more(struct loop_stream *stream)
+{
+    if (stream->priv.more == NULL) {
+        struct stream_more *more = memory_resize(stream->priv.object.loop, NULL, sizeof(*more));
+
+        if (more != NULL)
+            *more = (struct stream_more){0};
+        stream->priv.more = more;
+    }
+    return stream->priv.more;
 }
 
 /* Everything that was promised a callback gets it, in the order that the header states. */
 static void finish_close(struct loop_stream *stream)
 {
-    tell_connected(stream, -ECANCELED);
+    if (stream_is(stream, STREAM_WAS_CONNECTING))
+        tell_connected(stream, -ECANCELED);
     stream_write_fail(stream, -ECANCELED);
-    if (stream_is(stream, STREAM_SHUT) && !stream_is(stream, STREAM_SHUT_DONE) && stream->priv.on_shutdown != NULL)
-        stream->priv.on_shutdown(stream, -ECANCELED);
+    stream_tell_shutdown(stream, -ECANCELED);
     stream_read_drop(stream);
+    memory_free(stream->priv.object.loop, stream->priv.more);
+    stream->priv.more = NULL;
     stream->priv.transport->close(stream);
     if (task_list_linked(&stream->priv.task))
         task_list_remove(&stream->priv.task);
@@ -172,7 +186,7 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
     }
     set_state(stream, STREAM_CONNECTING);
     stream->priv.write_id = op_of_object(loop, id); /* nothing is sent before */
-    stream->priv.on_connect = on_connect;
+    stream->priv.on_event = on_connect;
     object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
     return 0;
 }
@@ -185,6 +199,8 @@ void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_clos
         return;
     loop_check_owner(stream->priv.object.loop, __func__);
     set_state(stream, STREAM_CLOSING);
+    if (state == STREAM_CONNECTING)
+        stream_set(stream, STREAM_WAS_CONNECTING);
     if (on_close != NULL)
         stream->priv.on_close = on_close;
     if (stream_is(stream, STREAM_UNREF)) {

@@ -24,10 +24,16 @@ enum stream_state {
     STREAM_READ_CANCELED = 1 << 6, /* the receive in flight has been told to end */
     STREAM_READ_ENDED = 1 << 7,    /* read_end says how; perhaps not told yet */
     STREAM_END_TOLD = 1 << 8,
-    STREAM_SHUT = 1 << 9,          /* no more writes are taken */
-    STREAM_SHUT_DONE = 1 << 10,    /* its callback has been called */
-    STREAM_WRITE_FAILED = 1 << 11, /* write_error says how */
-    STREAM_RESET = 1 << 12,        /* close with RST */
+    STREAM_SHUT = 1 << 9,            /* no more writes are taken */
+    STREAM_SHUT_DONE = 1 << 10,      /* its callback has been called */
+    STREAM_WRITE_FAILED = 1 << 11,   /* write_error says how */
+    STREAM_RESET = 1 << 12,          /* close with RST */
+    STREAM_WAS_CONNECTING = 1 << 13, /* when it was closed: its connect callback is still owed */
+};
+
+/* What only some streams need, made when it is first needed. */
+struct stream_more {
+    int unused;
 };
 
 /* How a stream reaches its peer. TLS goes between this and the socket. */
@@ -73,6 +79,9 @@ static inline void stream_work(struct loop_stream *stream)
     loop_task_add(stream->priv.object.loop, &stream->priv.task);
 }
 
+/* stream.c */
+struct stream_more *stream_more(struct loop_stream *stream); /* makes it; NULL without memory */
+
 /* stream.c: events from the transport */
 void stream_connected(struct loop_stream *stream, int error);
 
@@ -84,6 +93,7 @@ void stream_read_drop(struct loop_stream *stream); /* at close: gives back what 
 /* stream_write.c */
 void stream_sent(struct loop_stream *stream, int32_t res);
 void stream_write_work(struct loop_stream *stream);
-void stream_write_fail(struct loop_stream *stream, int error); /* ends all writes, in order, with their callbacks */
+void stream_write_fail(struct loop_stream *stream, int error);    /* ends all writes, in order, with their callbacks */
+void stream_tell_shutdown(struct loop_stream *stream, int error); /* if somebody asked for one, and does not know yet */
 
 #endif

@@ -4,98 +4,9 @@
  * Small writes are copied, and a lent buffer that held them goes back at once: so a group of large buffers is not used
  * up by small messages. */
 #include "net/stream_private.h"
+#include "net/write_queue.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <string.h>
-
-enum {
-    SEND_IOV_MAX = 64,          /* pieces in one send */
-    SEND_BYTES_ENOUGH = 262144, /* no further write is added to a send beyond this */
-    IOV_COUNT_MAX = 1024,
-};
-
-struct loop_write {
-    struct loop_write    *next;
-    struct iovec         *iov; /* what is left of it: iov_count pieces, size - done bytes */
-    size_t                size, done;
-    loop_stream_write_cb *cb;
-    void                 *arg;
-    loop_buffer           release;
-    uint32_t              iov_count;
-    struct iovec          piece; /* iov of a write of one piece */
-    bool                  big;   /* not a block */
-    _Alignas(16) char bytes[];
-};
-
-enum { WRITE_INLINE = BLOCK_BYTES - sizeof(struct loop_write) }; /* bytes that any write can hold of its own */
-
-static struct loop_write *write_new(struct loop *loop, size_t bytes)
-{
-    bool               big = bytes > WRITE_INLINE;
-    struct loop_write *write = big ? memory_resize(loop, NULL, sizeof(*write) + bytes) : block_new(loop);
-
-    if (write != NULL)
-        *write = (struct loop_write){.big = big};
-    return write;
-}
-
-static void write_free(struct loop *loop, struct loop_write *write)
-{
-    if (write->big)
-        memory_free(loop, write);
-    else
-        block_free(loop, write);
-}
-
-static size_t iov_size(const struct iovec *iov, size_t count)
-{
-    size_t size = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        if (iov[i].iov_len > INT_MAX || (iov[i].iov_base == NULL && iov[i].iov_len > 0))
-            return 0;
-        size += iov[i].iov_len;
-    }
-    return size > INT_MAX ? 0 : size;
-}
-
-static void copy_bytes(struct loop_write *write, const struct iovec *iov, size_t count)
-{
-    char *end = write->bytes;
-
-    for (size_t i = 0; i < count; i++) {
-        if (iov[i].iov_len > 0)
-            memcpy(end, iov[i].iov_base, iov[i].iov_len);
-        end += iov[i].iov_len;
-    }
-    write->piece = (struct iovec){.iov_base = write->bytes, .iov_len = write->size};
-    write->iov = &write->piece;
-    write->iov_count = 1;
-}
-
-/* With the data in it, or pointing to it. */
-static struct loop_write *write_make(struct loop *loop, const struct iovec *iov, size_t count, size_t size, bool copy)
-{
-    struct loop_write *write;
-
-    copy = copy || size <= WRITE_INLINE;
-    write = write_new(loop, copy ? size : count > 1 ? count * sizeof(*iov) : 0);
-    if (write == NULL)
-        return NULL;
-    write->size = size;
-    if (copy) {
-        copy_bytes(write, iov, count);
-    } else if (count == 1) {
-        write->piece = *iov;
-        write->iov = &write->piece;
-        write->iov_count = 1;
-    } else {
-        write->iov = memcpy(write->bytes, iov, count * sizeof(*iov));
-        write->iov_count = (uint32_t)count;
-    }
-    return write;
-}
 
 static int check_write(const struct loop_stream *stream, const struct loop_write_terms *terms, size_t size)
 {
@@ -134,16 +45,16 @@ int loop_stream_writev(struct loop_stream *stream, const struct iovec *iov, size
     size_t                               size;
     int                                  r;
 
-    if (stream_state(stream) == STREAM_CLOSED || iov == NULL || iov_count > IOV_COUNT_MAX)
+    if (stream_state(stream) == STREAM_CLOSED || iov == NULL || iov_count > WRITE_IOV_MAX)
         return -EINVAL;
     loop_check_owner(loop, __func__);
     if (terms == NULL)
         terms = &defaults;
-    size = iov_size(iov, iov_count);
+    size = write_iov_size(iov, iov_count);
     r = check_write(stream, terms, size);
     if (r < 0)
         return r;
-    write = write_make(loop, iov, iov_count, size, (terms->flags & LOOP_WRITE_COPY) != 0);
+    write = write_new(loop, iov, iov_count, size, (terms->flags & LOOP_WRITE_COPY) != 0);
     if (write == NULL)
         return -ENOMEM;
     write->cb = cb;
@@ -199,21 +110,6 @@ void stream_write_fail(struct loop_stream *stream, int error)
         first_done(stream, error);
 }
 
-/* Skips what has been sent of a write. */
-static void advance(struct loop_write *write, size_t bytes)
-{
-    write->done += bytes;
-    while (bytes > 0 && bytes >= write->iov->iov_len) {
-        bytes -= write->iov->iov_len;
-        write->iov++;
-        write->iov_count--;
-    }
-    if (bytes > 0) {
-        write->iov->iov_base = (char *)write->iov->iov_base + bytes;
-        write->iov->iov_len -= bytes;
-    }
-}
-
 /* Shares the bytes out over the writes, whose callbacks may do anything, also close; then the rest of the queue waits
  * for that. */
 static void count_sent(struct loop_stream *stream, size_t bytes)
@@ -224,7 +120,7 @@ static void count_sent(struct loop_stream *stream, size_t bytes)
 
         if (bytes < left) {
             stream->priv.write_bytes -= bytes;
-            advance(write, bytes);
+            write_advance(write, bytes);
             return;
         }
         bytes -= left;
@@ -260,37 +156,27 @@ void stream_sent(struct loop_stream *stream, int32_t res)
         stream_work(stream);
 }
 
-static size_t gather(struct loop_stream *stream, struct iovec *iov)
+void stream_tell_shutdown(struct loop_stream *stream, int error)
 {
-    size_t count = 0, bytes = 0;
+    loop_stream_event_cb *cb = stream->priv.on_event;
 
-    for (struct loop_write *write = stream->priv.write_first; write != NULL && bytes < SEND_BYTES_ENOUGH;
-         write = write->next) {
-        for (uint32_t i = 0; i < write->iov_count; i++) {
-            if (count == SEND_IOV_MAX)
-                return count;
-            if (write->iov[i].iov_len == 0)
-                continue;
-            iov[count++] = write->iov[i];
-            bytes += write->iov[i].iov_len;
-        }
-    }
-    return count;
+    if (!stream_is(stream, STREAM_SHUT) || stream_is(stream, STREAM_SHUT_DONE))
+        return;
+    stream_set(stream, STREAM_SHUT_DONE);
+    stream->priv.on_event = NULL;
+    if (cb != NULL)
+        cb(stream, error);
 }
 
 static void shutdown_now(struct loop_stream *stream)
 {
-    int r =
-        stream_is(stream, STREAM_WRITE_FAILED) ? stream->priv.write_error : stream->priv.transport->shutdown(stream);
-
-    stream_set(stream, STREAM_SHUT_DONE);
-    if (stream->priv.on_shutdown != NULL)
-        stream->priv.on_shutdown(stream, r);
+    stream_tell_shutdown(stream, stream_is(stream, STREAM_WRITE_FAILED) ? stream->priv.write_error
+                                                                        : stream->priv.transport->shutdown(stream));
 }
 
 void stream_write_work(struct loop_stream *stream)
 {
-    struct iovec iov[SEND_IOV_MAX];
+    struct iovec iov[WRITE_SEND_PIECES];
     int          r;
 
     if (stream_state(stream) != STREAM_OPEN || stream->priv.write_id != 0)
@@ -300,7 +186,7 @@ void stream_write_work(struct loop_stream *stream)
             shutdown_now(stream);
         return;
     }
-    r = stream->priv.transport->send(stream, iov, gather(stream, iov));
+    r = stream->priv.transport->send(stream, iov, write_gather(stream->priv.write_first, iov));
     if (r < 0 && is_passing(r))
         loop_task_retry(stream->priv.object.loop,
                         &stream->priv.task); /* at the limit of operations, or without memory */
@@ -319,7 +205,7 @@ int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_cb *cb)
         (stream_is(stream, STREAM_WRITE_FAILED) && stream->priv.write_error == -ENOTCONN))
         return -ENOTCONN;
     stream_set(stream, STREAM_SHUT);
-    stream->priv.on_shutdown = cb;
+    stream->priv.on_event = cb;
     stream_work(stream);
     return 0;
 }

@@ -58,9 +58,9 @@ struct loop_stream {
         struct loop_object                  object;
         struct loop_task                    task; /* what is to be done before the loop waits */
         const struct loop_stream_transport *transport;
+        struct stream_more                 *more; /* what few streams need; NULL: none of it */
         loop_stream_read_cb                *on_read;
-        loop_stream_event_cb               *on_connect;
-        loop_stream_event_cb               *on_shutdown;
+        loop_stream_event_cb               *on_event; /* of the connect, afterwards of the shutdown */
         loop_stream_close_cb               *on_close;
         struct loop_write                  *write_first, *write_last;
         loop_id                             read_id, write_id; /* in flight; 0: none */
