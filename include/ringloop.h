@@ -19,6 +19,7 @@
 #include <ringloop/op_wait.h>
 #include <ringloop/opcode.h>
 #include <ringloop/post.h>
+#include <ringloop/request.h>
 #include <ringloop/sendfile.h>
 #include <ringloop/socket.h>
 #include <ringloop/stream.h>

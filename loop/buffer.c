@@ -400,23 +400,21 @@ static struct buffer_group *copies(struct loop *loop)
     return group;
 }
 
-loop_buffer buffer_copy_out(struct loop *loop, loop_buffer buffer, uint32_t bytes)
+loop_buffer buffer_copy_new(struct loop *loop, const void *data, uint32_t bytes)
 {
-    struct buffer_group *from, *group = copies(loop);
-    struct buffer_part  *part = part_of(loop, buffer, &from), *copy;
+    struct buffer_group *group = copies(loop);
+    struct buffer_part  *copy;
     uint32_t             index;
     char                *heap;
 
-    CHECK(part != NULL);
-    if (from->kind == BUFFER_HEAP || group == NULL || (group->parts_free == 0 && !buffer_parts_grow(loop, group)) ||
+    if (group == NULL || (group->parts_free == 0 && !buffer_parts_grow(loop, group)) ||
         (heap = memory_resize(loop, NULL, bytes)) == NULL)
-        return buffer;
-    memcpy(heap, part->data, bytes);
+        return 0;
+    memcpy(heap, data, bytes);
     copy = part_take(group, &index);
     copy->data = heap;
     lend(loop, group, copy, 0, bytes);
     copy->state = BUFFER_KEPT;
-    give_back(loop, from, part, (uint16_t)buffer);
     return copy->handle;
 }
 

@@ -354,9 +354,8 @@ void        buffer_received(struct loop *loop, uint16_t group, const struct comp
                             struct loop_result *result);
 /* Lends a kept buffer to a callback again, as in a result. */
 void        buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, struct loop_result *result);
-/* Copies its first bytes to a kept buffer on the heap and gives it back; without memory it is the same buffer still,
- * kept. */
-loop_buffer buffer_copy_out(struct loop *loop, loop_buffer buffer, uint32_t bytes);
+/* A kept buffer on the heap with a copy of the bytes; 0 without memory. */
+loop_buffer buffer_copy_new(struct loop *loop, const void *data, uint32_t bytes);
 /* Gives it back, and those that came with it, unless the callback kept them or handed them on. */
 void        buffer_callback_done(struct loop *loop, loop_buffer buffer);
 /* Describes one buffer of a completion and goes on to the next; false if it is not out. */

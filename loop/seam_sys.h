@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 uint64_t sys_clock_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t sys_clock_wall_ns(void); /* CLOCK_REALTIME */
@@ -25,6 +26,7 @@ int sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size);
 int sys_getpeername(int fd, struct sockaddr *addr, socklen_t *size);
 int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
 int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
+ssize_t sys_recv(int fd, void *data, size_t size, int flags);
 int sys_shutdown(int fd, int how);
 int sys_close(int fd);
 

@@ -92,6 +92,13 @@ int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
     return result(getsockopt(fd, level, name, value, size));
 }
 
+ssize_t sys_recv(int fd, void *data, size_t size, int flags)
+{
+    ssize_t r = recv(fd, data, size, flags);
+
+    return r < 0 ? -errno : r;
+}
+
 int sys_shutdown(int fd, int how)
 {
     return result(shutdown(fd, how));

@@ -49,6 +49,7 @@ static void finish_close(struct loop_stream *stream)
 {
     if (stream_is(stream, STREAM_WAS_CONNECTING))
         tell_connected(stream, -ECANCELED);
+    stream_request_drop(stream);
     stream_write_fail(stream, -ECANCELED);
     stream_tell_shutdown(stream, -ECANCELED);
     stream_read_drop(stream);

@@ -29,19 +29,27 @@ enum stream_state {
     STREAM_WRITE_FAILED = 1 << 11,   /* write_error says how */
     STREAM_RESET = 1 << 12,          /* close with RST */
     STREAM_WAS_CONNECTING = 1 << 13, /* when it was closed: its connect callback is still owed */
+    STREAM_REQUEST_READS = 1 << 14,  /* read_id is the receive of a request */
 };
 
 /* What only some streams need, made when it is first needed. */
 struct stream_more {
-    int unused;
+    struct stream_request *request; /* NULL before the first */
 };
 
 /* How a stream reaches its peer. TLS goes between this and the socket. */
 struct loop_stream_transport {
     /* Starts to receive: stream_received() for each piece, with LOOP_MORE but for the last. */
     int (*read_start)(struct loop_stream *stream);
-    /* Asks that receiving end. */
+    /* Asks that receiving end, or the receive of a request. */
     void (*read_stop)(struct loop_stream *stream);
+    /* Receives once: stream_request_received(). data NULL: at most size bytes into a lent buffer; all: not before size
+     * bytes are there, or nothing more will come. timeout_ns 0: no deadline. */
+    int (*receive)(struct loop_stream *stream, void *data, size_t size, bool all, uint64_t timeout_ns);
+    /* The same without data: a positive result says that there are some, or the end. */
+    int (*wait_readable)(struct loop_stream *stream, uint64_t timeout_ns);
+    /* Takes what is there, now. -EAGAIN: nothing. */
+    ssize_t (*try_receive)(struct loop_stream *stream, void *data, size_t size);
     /* Sends the pieces, in order; copies the array; stream_sent() once. */
     int (*send)(struct loop_stream *stream, struct iovec *iov, size_t count);
     /* Ends our half, now. */
@@ -86,9 +94,20 @@ struct stream_more *stream_more(struct loop_stream *stream); /* makes it; NULL w
 void stream_connected(struct loop_stream *stream, int error);
 
 /* stream_read.c */
-void stream_received(struct loop_stream *stream, const struct loop_result *result);
-void stream_read_work(struct loop_stream *stream); /* its part of the task */
-void stream_read_drop(struct loop_stream *stream); /* at close: gives back what was not read */
+void   stream_received(struct loop_stream *stream, const struct loop_result *result);
+void   stream_read_work(struct loop_stream *stream);             /* its part of the task */
+void   stream_read_drop(struct loop_stream *stream);             /* at close: gives back what was not read */
+void   stream_read_ended(struct loop_stream *stream, int error); /* notes how; tells nobody */
+/* The stash: what was received and is not wanted yet. Keeps a result's bytes but the first skip. */
+void   stream_stash_add(struct loop_stream *stream, const struct loop_result *result, uint32_t skip);
+size_t stream_stash_look(const struct loop_stream *stream, const char **ret_data); /* its first bytes; 0: empty */
+void   stream_stash_skip(struct loop_stream *stream, size_t size);                 /* of those */
+
+/* stream_request.c */
+bool stream_request_waits(const struct loop_stream *stream);
+void stream_request_received(struct loop_stream *stream, const struct loop_result *result);
+void stream_request_work(struct loop_stream *stream);
+void stream_request_drop(struct loop_stream *stream); /* at close: tells it */
 
 /* stream_write.c */
 void stream_sent(struct loop_stream *stream, int32_t res);

@@ -7,15 +7,20 @@
 
 #include <errno.h>
 
-/* A copy waits, not the buffer: others need that. */
-static void stash_add(struct loop_stream *stream, const struct loop_result *result)
+/* A copy waits, not the buffer: others need that. Without memory for a copy the buffer waits after all, so that nothing
+ * is lost. */
+void stream_stash_add(struct loop_stream *stream, const struct loop_result *result, uint32_t skip)
 {
     struct loop *loop = stream->priv.object.loop;
-    uint32_t     bytes = (uint32_t)result->res, last_bytes;
-    loop_buffer  buffer, none;
+    uint32_t     bytes = (uint32_t)result->res - skip, last_bytes;
+    loop_buffer  none, buffer = buffer_copy_new(loop, (const char *)result->data + skip, bytes);
 
-    (void)loop_buffer_keep(loop, result->buffer);
-    buffer = buffer_copy_out(loop, result->buffer, bytes);
+    if (buffer == 0) {
+        buffer = result->buffer;
+        bytes += skip;
+        (void)loop_buffer_keep(loop, buffer);
+        stream->priv.stash_skip = skip; /* only the first of a stash is ever read in part */
+    }
     buffer_note(loop, buffer, 0, bytes);
     if (stream->priv.stash_last != 0) {
         buffer_noted(loop, stream->priv.stash_last, &none, &last_bytes);
@@ -26,14 +31,41 @@ static void stash_add(struct loop_stream *stream, const struct loop_result *resu
     stream->priv.stash_last = buffer;
 }
 
-static loop_buffer stash_pop(struct loop_stream *stream, uint32_t *ret_bytes)
+/* Takes the first buffer out; what is to be read of it begins at ret_skip. */
+static loop_buffer stash_pop(struct loop_stream *stream, uint32_t *ret_skip, uint32_t *ret_bytes)
 {
     loop_buffer buffer = stream->priv.stash_first;
 
     buffer_noted(stream->priv.object.loop, buffer, &stream->priv.stash_first, ret_bytes);
     if (stream->priv.stash_first == 0)
         stream->priv.stash_last = 0;
+    *ret_skip = stream->priv.stash_skip;
+    stream->priv.stash_skip = 0;
     return buffer;
+}
+
+size_t stream_stash_look(const struct loop_stream *stream, const char **ret_data)
+{
+    struct loop *loop = stream->priv.object.loop;
+    loop_buffer  next;
+    uint32_t     bytes;
+
+    if (stream->priv.stash_first == 0)
+        return 0;
+    buffer_noted(loop, stream->priv.stash_first, &next, &bytes);
+    *ret_data = (const char *)loop_buffer_data(loop, stream->priv.stash_first, NULL) + stream->priv.stash_skip;
+    return bytes - stream->priv.stash_skip;
+}
+
+void stream_stash_skip(struct loop_stream *stream, size_t size)
+{
+    const char *data;
+    uint32_t    skip, bytes;
+
+    if (size < stream_stash_look(stream, &data))
+        stream->priv.stash_skip += (uint32_t)size;
+    else
+        (void)loop_buffer_return(stream->priv.object.loop, stash_pop(stream, &skip, &bytes));
 }
 
 static bool wants_data(const struct loop_stream *stream)
@@ -57,12 +89,14 @@ static void stash_tell(struct loop_stream *stream)
 {
     struct loop       *loop = stream->priv.object.loop;
     struct loop_result result;
-    uint32_t           bytes;
+    uint32_t           skip, bytes;
 
     while (wants_data(stream) && stream->priv.stash_first != 0) {
-        loop_buffer buffer = stash_pop(stream, &bytes);
+        loop_buffer buffer = stash_pop(stream, &skip, &bytes);
 
         buffer_lend(loop, buffer, bytes, &result);
+        result.data = (char *)result.data + skip;
+        result.res -= (int32_t)skip;
         tell(stream, &result);
         buffer_callback_done(loop, buffer);
     }
@@ -84,21 +118,30 @@ void stream_read_work(struct loop_stream *stream)
     if (stream->priv.read_id == 0) {
         if (wants_data(stream) && !stream_is(stream, STREAM_READ_ENDED))
             arm(stream);
-    } else if (!stream_is(stream, STREAM_READING) && !stream_is(stream, STREAM_READ_CANCELED)) {
+        else
+            stream_request_work(stream);
+    } else if (!stream_is(stream, STREAM_READING) && !stream_is(stream, STREAM_READ_CANCELED) &&
+               !stream_is(stream, STREAM_REQUEST_READS)) {
         stream_set(stream, STREAM_READ_CANCELED);
         stream->priv.transport->read_stop(stream);
     }
 }
 
+void stream_read_ended(struct loop_stream *stream, int error)
+{
+    stream->priv.read_end = error;
+    stream_set(stream, STREAM_READ_ENDED);
+}
+
 static void received_end(struct loop_stream *stream, int res)
 {
     if (res == -ECANCELED) { /* by a stop; perhaps reading was started again meanwhile */
-        if (stream_is(stream, STREAM_READING))
-            stream_work(stream);
+        stream_work(stream);
         return;
     }
-    stream->priv.read_end = res;
-    stream_set(stream, STREAM_READ_ENDED);
+    stream_read_ended(stream, res);
+    if (stream_request_waits(stream))
+        stream_work(stream);
     if (!stream_is(stream, STREAM_READING))
         return;
     if (stream->priv.stash_first == 0)
@@ -120,20 +163,20 @@ void stream_received(struct loop_stream *stream, const struct loop_result *resul
         received_end(stream, result->res);
         return;
     }
-    if (stream->priv.read_id == 0 && stream_is(stream, STREAM_READING))
+    if (stream->priv.read_id == 0)
         stream_work(stream); /* the end of a stopped receive brought data; go on */
     if (stream_is(stream, STREAM_READING) && stream->priv.stash_first == 0)
         tell(stream, result);
     else
-        stash_add(stream, result);
+        stream_stash_add(stream, result, 0);
 }
 
 void stream_read_drop(struct loop_stream *stream)
 {
-    uint32_t bytes;
+    uint32_t skip, bytes;
 
     while (stream->priv.stash_first != 0)
-        (void)loop_buffer_return(stream->priv.object.loop, stash_pop(stream, &bytes));
+        (void)loop_buffer_return(stream->priv.object.loop, stash_pop(stream, &skip, &bytes));
 }
 
 int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_read)
@@ -143,6 +186,8 @@ int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_r
     if (state == STREAM_CLOSED || state == STREAM_CLOSING || on_read == NULL)
         return -EINVAL;
     loop_check_owner(stream->priv.object.loop, __func__);
+    if (stream_request_waits(stream))
+        return -EBUSY;
     if (state == STREAM_CONNECTING || stream_is(stream, STREAM_END_TOLD))
         return -ENOTCONN;
     stream->priv.on_read = on_read;

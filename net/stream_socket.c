@@ -2,6 +2,8 @@
 #include "net/stream_private.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <ringloop/op_poll.h>
 
 static void receive_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
@@ -27,6 +29,50 @@ static int socket_read_start(struct loop_stream *stream)
 static void socket_read_stop(struct loop_stream *stream)
 {
     (void)loop_cancel(stream->priv.object.loop, stream->priv.read_id);
+}
+
+static void request_done(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct loop_stream *stream = arg;
+
+    (void)loop;
+    stream->priv.read_id = 0;
+    stream_unset(stream, STREAM_REQUEST_READS);
+    stream_request_received(stream, result);
+}
+
+static int request_started(struct loop_stream *stream, loop_id id)
+{
+    if (id < 0)
+        return (int)id;
+    stream->priv.read_id = op_of_object(stream->priv.object.loop, id);
+    stream_set(stream, STREAM_REQUEST_READS);
+    return 0;
+}
+
+static int socket_receive(struct loop_stream *stream, void *data, size_t size, bool all, uint64_t timeout_ns)
+{
+    const struct loop_terms terms = {
+        .timeout_ns = timeout_ns,
+        .flags = LOOP_BACKGROUND | LOOP_UNCHAINED | (data == NULL ? LOOP_LEND : 0),
+        .group = data == NULL ? LOOP_GROUP_DEFAULT : 0,
+    };
+
+    return request_started(stream, loop_recv(stream->priv.object.loop, stream->priv.fd, data, size,
+                                             all ? MSG_WAITALL : 0, request_done, stream, &terms));
+}
+
+static int socket_wait_readable(struct loop_stream *stream, uint64_t timeout_ns)
+{
+    const struct loop_terms terms = {.timeout_ns = timeout_ns, .flags = LOOP_BACKGROUND | LOOP_UNCHAINED};
+
+    return request_started(stream, loop_poll_add(stream->priv.object.loop, stream->priv.fd, POLLIN | POLLRDHUP,
+                                                 request_done, stream, &terms));
+}
+
+static ssize_t socket_try_receive(struct loop_stream *stream, void *data, size_t size)
+{
+    return sys_recv(stream->priv.fd, data, size, MSG_DONTWAIT);
 }
 
 static void send_done(struct loop *loop, const struct loop_result *result, void *arg)
@@ -83,6 +129,9 @@ static void socket_close(struct loop_stream *stream)
 const struct loop_stream_transport stream_socket_transport = {
     .read_start = socket_read_start,
     .read_stop = socket_read_stop,
+    .receive = socket_receive,
+    .wait_readable = socket_wait_readable,
+    .try_receive = socket_try_receive,
     .send = socket_send,
     .shutdown = socket_shutdown,
     .cancel = socket_cancel,

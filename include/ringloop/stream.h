@@ -2,8 +2,9 @@
  *
  * Life: zeroed > loop_stream_open or loop_stream_connect > read, write, shutdown > loop_stream_close > close callback.
  *
- * Callbacks never come from inside a call. At close they come in this order: connect, writes in their order, shutdown,
- * close; each once, the close callback last; then the memory is yours again. Reading ends silently at close. */
+ * Callbacks never come from inside a call. At close they come in this order: connect, a read request, writes in their
+ * order, shutdown, close; each once, the close callback last; then the memory is yours again. Reading by callback ends
+ * silently at close. */
 #ifndef RINGLOOP_STREAM_H
 #define RINGLOOP_STREAM_H
 
@@ -66,7 +67,8 @@ struct loop_stream {
         loop_id                             read_id, write_id; /* in flight; 0: none */
         uint64_t                            write_bytes;       /* accepted and not yet taken by the kernel */
         uint32_t                            write_bytes_max;
-        loop_buffer                         stash_first, stash_last; /* received after a read stop */
+        loop_buffer                         stash_first, stash_last; /* received and not wanted yet */
+        uint32_t                            stash_skip;              /* of the first: read already */
         int                                 read_end;                /* how reading ended: 0 or negative errno */
         int                                 write_error;
         int                                 fd;
@@ -89,8 +91,8 @@ LOOP_API LOOP_MUST_USE int loop_stream_connect(struct loop *loop, struct loop_st
                                                loop_stream_event_cb             *on_connect);
 
 /* Starts, or after a stop resumes, reading; on_read (not NULL) replaces an earlier one. Returns 0, also when reading
- * already; -ENOTCONN before the connection stands or after the end or an error was read, -EINVAL if not open or
- * closing, -ENOBUFS at the limit of operations, -ENOMEM. */
+ * already; -ENOTCONN before the connection stands or after the end or an error was read, -EBUSY while a request of
+ * request.h is waiting, -EINVAL if not open or closing, -ENOBUFS at the limit of operations, -ENOMEM. */
 LOOP_API int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_read);
 
 /* Pauses reading: no read callback comes after it until reading is started again; nothing is lost. Idempotent. */
