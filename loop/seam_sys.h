@@ -19,16 +19,16 @@ uint64_t sys_clock_wall_ns(void); /* CLOCK_REALTIME */
 int sys_clock_watch(void);
 int sys_clock_watch_read(int fd);
 
-int sys_socket(int domain, int type, int protocol);
-int sys_bind(int fd, const struct sockaddr *addr, socklen_t size);
-int sys_listen(int fd, int backlog);
-int sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size);
-int sys_getpeername(int fd, struct sockaddr *addr, socklen_t *size);
-int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
-int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
+int     sys_socket(int domain, int type, int protocol);
+int     sys_bind(int fd, const struct sockaddr *addr, socklen_t size);
+int     sys_listen(int fd, int backlog);
+int     sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size);
+int     sys_getpeername(int fd, struct sockaddr *addr, socklen_t *size);
+int     sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
+int     sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 ssize_t sys_recv(int fd, void *data, size_t size, int flags);
-int sys_shutdown(int fd, int how);
-int sys_close(int fd);
+int     sys_shutdown(int fd, int how);
+int     sys_close(int fd);
 
 int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
 int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */

@@ -44,6 +44,25 @@ struct stream_more *stream_more(struct loop_stream *stream)
     return stream->priv.more;
 }
 
+static void more_free(struct loop_stream *stream)
+{
+    if (stream->priv.more == NULL)
+        return;
+    stream_deadline_drop(stream);
+    memory_free(stream->priv.object.loop, stream->priv.more->request);
+    memory_free(stream->priv.object.loop, stream->priv.more);
+    stream->priv.more = NULL;
+}
+
+void stream_break(struct loop_stream *stream, int error)
+{
+    if (!stream_is(stream, STREAM_READ_ENDED))
+        stream_read_ended(stream, error);
+    stream->priv.transport->cancel(stream);
+    stream_work(stream);
+    stream_write_break(stream, error);
+}
+
 /* Everything that was promised a callback gets it, in the order that the header states. */
 static void finish_close(struct loop_stream *stream)
 {
@@ -53,8 +72,7 @@ static void finish_close(struct loop_stream *stream)
     stream_write_fail(stream, -ECANCELED);
     stream_tell_shutdown(stream, -ECANCELED);
     stream_read_drop(stream);
-    memory_free(stream->priv.object.loop, stream->priv.more);
-    stream->priv.more = NULL;
+    more_free(stream);
     stream->priv.transport->close(stream);
     if (task_list_linked(&stream->priv.task))
         task_list_remove(&stream->priv.task);

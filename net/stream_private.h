@@ -34,7 +34,9 @@ enum stream_state {
 
 /* What only some streams need, made when it is first needed. */
 struct stream_more {
-    struct stream_request *request; /* NULL before the first */
+    struct stream_request   *request;              /* NULL before the first */
+    struct stream_deadlines *deadlines;            /* NULL: none */
+    uint64_t                 received_ns, sent_ns; /* with deadlines: when there was something last */
 };
 
 /* How a stream reaches its peer. TLS goes between this and the socket. */
@@ -90,8 +92,32 @@ static inline void stream_work(struct loop_stream *stream)
 /* stream.c */
 struct stream_more *stream_more(struct loop_stream *stream); /* makes it; NULL without memory */
 
+void stream_break(struct loop_stream *stream, int error); /* as if the connection had failed so */
+
 /* stream.c: events from the transport */
 void stream_connected(struct loop_stream *stream, int error);
+
+/* stream_deadline.c */
+void stream_deadline_wanted(struct loop_stream *stream, uint32_t which); /* from now on: read, or write */
+void stream_deadline_drop(struct loop_stream *stream);
+
+/* These three cost a look where there are no deadlines. */
+static inline bool stream_has_deadlines(const struct loop_stream *stream)
+{
+    return unlikely(stream->priv.more != NULL) && stream->priv.more->deadlines != NULL;
+}
+
+static inline void stream_note_received(struct loop_stream *stream)
+{
+    if (stream_has_deadlines(stream))
+        stream->priv.more->received_ns = stream->priv.object.loop->now_ns;
+}
+
+static inline void stream_note_sent(struct loop_stream *stream)
+{
+    if (stream_has_deadlines(stream))
+        stream->priv.more->sent_ns = stream->priv.object.loop->now_ns;
+}
 
 /* stream_read.c */
 void   stream_received(struct loop_stream *stream, const struct loop_result *result);
@@ -112,6 +138,7 @@ void stream_request_drop(struct loop_stream *stream); /* at close: tells it */
 /* stream_write.c */
 void stream_sent(struct loop_stream *stream, int32_t res);
 void stream_write_work(struct loop_stream *stream);
+void stream_write_break(struct loop_stream *stream, int error);   /* from now on nothing is sent */
 void stream_write_fail(struct loop_stream *stream, int error);    /* ends all writes, in order, with their callbacks */
 void stream_tell_shutdown(struct loop_stream *stream, int error); /* if somebody asked for one, and does not know yet */
 

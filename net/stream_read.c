@@ -163,6 +163,7 @@ void stream_received(struct loop_stream *stream, const struct loop_result *resul
         received_end(stream, result->res);
         return;
     }
+    stream_note_received(stream);
     if (stream->priv.read_id == 0)
         stream_work(stream); /* the end of a stopped receive brought data; go on */
     if (stream_is(stream, STREAM_READING) && stream->priv.stash_first == 0)
@@ -201,6 +202,8 @@ int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_r
     } else {
         stream_work(stream);
     }
+    if (stream_has_deadlines(stream))
+        stream_deadline_wanted(stream, LOOP_STREAM_READ);
     stream_set(stream, STREAM_READING);
     return 0;
 }

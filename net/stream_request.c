@@ -186,8 +186,10 @@ void stream_request_received(struct loop_stream *stream, const struct loop_resul
     struct stream_request *request = waiting(stream);
     bool                   complete = false;
 
-    if (result->res > 0)
+    if (result->res > 0) {
+        stream_note_received(stream);
         complete = received_data(stream, request, result);
+    }
     if (stream_state(stream) == STREAM_CLOSING) {
         stream_work(stream);
         return;
@@ -201,7 +203,7 @@ void stream_request_received(struct loop_stream *stream, const struct loop_resul
         stream_read_ended(stream, 0);
     else if (result->res < 0 && !request->timed_out && !is_passing(result->res))
         stream_read_ended(stream, result->res);
-    if (is_passing(result->res) && !request->canceled)
+    if (is_passing(result->res) && !request->canceled && !stream_is(stream, STREAM_READ_ENDED))
         loop_task_retry(stream->priv.object.loop, &stream->priv.task);
     else
         stream_request_work(stream);
@@ -213,8 +215,6 @@ void stream_request_drop(struct loop_stream *stream)
 
     if (request != NULL)
         tell(stream, request, -ECANCELED);
-    if (stream->priv.more != NULL)
-        memory_free(stream->priv.object.loop, stream->priv.more->request);
 }
 
 /* ---- calls */
@@ -267,6 +267,8 @@ static int start(struct loop_stream *stream, const struct stream_request *wanted
     if (request == NULL)
         return -ENOMEM;
     *request = *wanted;
+    if (stream_has_deadlines(stream))
+        stream_deadline_wanted(stream, LOOP_STREAM_READ);
     if (terms->timeout_ns != 0)
         request->deadline_ns = ns_add(loop_time(loop), terms->timeout_ns);
     if (stream->priv.read_id == 0 && stream->priv.stash_first == 0 && !stream_is(stream, STREAM_READ_ENDED)) {

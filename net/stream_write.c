@@ -60,10 +60,13 @@ int loop_stream_writev(struct loop_stream *stream, const struct iovec *iov, size
     write->cb = cb;
     write->arg = arg;
     take_release(loop, write, terms->release);
-    if (stream->priv.write_first == NULL)
+    if (stream->priv.write_first == NULL) {
         stream->priv.write_first = write;
-    else
+        if (stream_has_deadlines(stream))
+            stream_deadline_wanted(stream, LOOP_STREAM_WRITE);
+    } else {
         stream->priv.write_last->next = write;
+    }
     stream->priv.write_last = write;
     stream->priv.write_bytes += size;
     if (stream->priv.write_id == 0)
@@ -137,6 +140,18 @@ static void fail(struct loop_stream *stream, int error)
     stream_write_fail(stream, error);
 }
 
+void stream_write_break(struct loop_stream *stream, int error)
+{
+    if (stream_is(stream, STREAM_WRITE_FAILED))
+        return;
+    if (stream->priv.write_id == 0) {
+        fail(stream, error);
+        return;
+    }
+    stream_set(stream, STREAM_WRITE_FAILED); /* told when the send has come back */
+    stream->priv.write_error = error;
+}
+
 static bool is_passing(int error)
 {
     return error == -EAGAIN || error == -EINTR || error == -ENOBUFS || error == -ENOMEM;
@@ -144,13 +159,23 @@ static bool is_passing(int error)
 
 void stream_sent(struct loop_stream *stream, int32_t res)
 {
-    if (res < 0 && is_passing(res) && stream_state(stream) != STREAM_CLOSING) {
+    bool failed = stream_is(stream, STREAM_WRITE_FAILED), closing = stream_state(stream) == STREAM_CLOSING;
+
+    if (res < 0 && is_passing(res) && !failed && !closing) {
         loop_task_retry(stream->priv.object.loop, &stream->priv.task);
         return;
     }
-    if (res > 0)
+    if (res == -ECANCELED && !failed && !closing) { /* only asked how far it was */
+        stream_work(stream);
+        return;
+    }
+    if (res > 0) {
+        stream_note_sent(stream);
         count_sent(stream, (size_t)res);
-    else if (stream_state(stream) != STREAM_CLOSING && res < 0)
+    }
+    if (failed && stream_state(stream) != STREAM_CLOSING)
+        stream_write_fail(stream, stream->priv.write_error);
+    else if (!closing && res < 0)
         fail(stream, res);
     if (stream->priv.write_first != NULL || stream_is(stream, STREAM_SHUT) || stream_state(stream) == STREAM_CLOSING)
         stream_work(stream);

@@ -114,6 +114,28 @@ LOOP_API LOOP_MUST_USE int loop_stream_writev(struct loop_stream *stream, const 
  * -ENOTCONN when not connected or shut down before, -EINVAL if closing or not open. */
 LOOP_API int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_cb *cb);
 
+enum loop_stream_deadline {
+    LOOP_STREAM_IDLE = 1u << 0,  /* nothing was received, and the peer took nothing */
+    LOOP_STREAM_READ = 1u << 1,  /* nothing was received, though reading is started or a request waits */
+    LOOP_STREAM_WRITE = 1u << 2, /* the peer took nothing, though there is something to be sent */
+};
+
+/* which: one or more of enum loop_stream_deadline. Told again after another period, unless you close the stream. */
+typedef void loop_stream_deadline_cb(struct loop_stream *stream, uint32_t which);
+
+struct loop_stream_deadlines {
+    uint64_t idle_ns            LOOP_ZERO; /* each 0: none */
+    uint64_t read_ns            LOOP_ZERO;
+    uint64_t write_ns           LOOP_ZERO;
+    loop_stream_deadline_cb *cb LOOP_NONE; /* NULL: the stream ends as if its connection had failed with -ETIMEDOUT */
+};
+
+/* Replaces the stream's deadlines by copies of these (NULL: none), whose periods begin anew. Each byte restarts a
+ * period at no cost: one timer per stream looks when it may be over. Never early; up to one period late while a single
+ * large write or request moves on slowly. Returns 0, -EINVAL (not open or closing), -ENOMEM. */
+LOOP_API LOOP_MUST_USE int loop_stream_deadlines_set(struct loop_stream                 *stream,
+                                                     const struct loop_stream_deadlines *deadlines);
+
 /* Cancels what is in flight, waits for the kernel to let go, closes the descriptor, then calls on_close (NULL: the one
  * of the options). Closing a closing stream does nothing: the first close callback counts. loop_stream_reset() does the
  * same and makes tcp send RST instead of FIN. */
