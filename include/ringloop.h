@@ -7,6 +7,7 @@
 #include <ringloop/bundle.h>
 #include <ringloop/fanout.h>
 #include <ringloop/fixed.h>
+#include <ringloop/forward.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
 #include <ringloop/mode.h>

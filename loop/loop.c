@@ -460,6 +460,7 @@ int loop_destroy(struct loop *loop)
     post_queue_destroy(loop);
     context_pool_destroy(loop);
     mode_destroy(loop);
+    pipes_destroy(loop);
     blocks_destroy(loop);
     memory_free(loop, loop->backlog.sqes);
     memory_free(loop, loop->chain.sqes);

@@ -7,6 +7,7 @@
 #include "loop/list.h"
 #include "loop/memory.h"
 #include "loop/observe.h"
+#include "loop/pipe.h"
 #include "loop/ring.h"
 #include "loop/seam_sys.h"
 #include "loop/wheel.h"
@@ -160,7 +161,8 @@ struct loop {
     struct loop_features  features;
     struct loop_stats     stats;   /* of counters kept elsewhere only when asked */
     struct loop_task      starved; /* listeners that wait for a descriptor */
-    struct block         *blocks;  /* freed ones, kept */
+    struct pipes          pipes;
+    struct block         *blocks; /* freed ones, kept */
     uint32_t              blocks_count;
     char                  scratch[8]; /* where probing receives put what they peek at */
 };

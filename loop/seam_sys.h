@@ -30,6 +30,14 @@ ssize_t sys_recv(int fd, void *data, size_t size, int flags);
 int     sys_shutdown(int fd, int how);
 int     sys_close(int fd);
 
+int     sys_pipe(int ret_fds[2]); /* non-blocking, close-on-exec */
+int     sys_pipe_size_set(int fd, int bytes);
+int     sys_nonblocking_set(int fd); /* of the file, whoever else uses it */
+/* Moves what there is, at most size bytes: into a pipe, or out of it to a socket (-EPIPE without a signal). Waits where
+ * the socket is not non-blocking. */
+ssize_t sys_splice_in(int fd, int pipe_fd, size_t size);
+ssize_t sys_splice_out(int pipe_fd, int fd, size_t size);
+
 int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
 int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
 

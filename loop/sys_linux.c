@@ -109,6 +109,54 @@ int sys_close(int fd)
     return result(close(fd)); /* Linux closes the descriptor even when close(2) answers EINTR: never twice */
 }
 
+int sys_pipe(int ret_fds[2])
+{
+    return result(pipe2(ret_fds, O_CLOEXEC | O_NONBLOCK));
+}
+
+int sys_pipe_size_set(int fd, int bytes)
+{
+    return result(fcntl(fd, F_SETPIPE_SZ, bytes));
+}
+
+int sys_nonblocking_set(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags < 0 || (flags & O_NONBLOCK) != 0 ? result(flags) : result(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+}
+
+static ssize_t splice_now(int in_fd, int out_fd, size_t size)
+{
+    ssize_t r = splice(in_fd, NULL, out_fd, NULL, size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+    return r < 0 ? -errno : r;
+}
+
+ssize_t sys_splice_in(int fd, int pipe_fd, size_t size)
+{
+    return splice_now(fd, pipe_fd, size);
+}
+
+/* splice(2) has no MSG_NOSIGNAL: with -EPIPE comes SIGPIPE, to this thread. One that was pending before stays so. */
+ssize_t sys_splice_out(int pipe_fd, int fd, size_t size)
+{
+    sigset_t pipe_signal, before, pending;
+    ssize_t  r;
+
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigemptyset(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    if (sigismember(&before, SIGPIPE))
+        sigpending(&pending);
+    r = splice_now(pipe_fd, fd, size);
+    if (r == -EPIPE && !sigismember(&pending, SIGPIPE))
+        (void)sigtimedwait(&pipe_signal, NULL, &(const struct timespec){0});
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
 int sys_eventfd(void)
 {
     return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

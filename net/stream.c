@@ -69,6 +69,7 @@ static void finish_close(struct loop_stream *stream)
     if (stream_is(stream, STREAM_WAS_CONNECTING))
         tell_connected(stream, -ECANCELED);
     stream_request_drop(stream);
+    stream_forward_drop(stream);
     stream_write_fail(stream, -ECANCELED);
     stream_tell_shutdown(stream, -ECANCELED);
     stream_read_drop(stream);
@@ -89,7 +90,9 @@ static void run_task(struct loop *loop, struct loop_task *task)
     (void)loop;
     if (stream_state(stream) != STREAM_CLOSING)
         stream_write_work(stream);
-    if (stream_state(stream) != STREAM_CLOSING)
+    if (stream_state(stream) != STREAM_CLOSING && stream_forwards(stream))
+        stream_forward_work(stream);
+    else if (stream_state(stream) != STREAM_CLOSING)
         stream_read_work(stream);
     if (stream_state(stream) == STREAM_CLOSING && stream->priv.read_id == 0 && stream->priv.write_id == 0)
         finish_close(stream);

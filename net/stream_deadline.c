@@ -27,7 +27,8 @@ struct stream_deadlines {
 
 static bool receives(const struct loop_stream *stream)
 {
-    return stream_is(stream, STREAM_READING) || stream_request_waits(stream);
+    return stream_is(stream, STREAM_READING) || stream_request_waits(stream) ||
+           (stream->priv.more->forward != NULL && stream->priv.read_id != 0);
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -43,7 +44,8 @@ static void look_for_life(struct stream_deadlines *deadlines, uint64_t now_ns)
 
     since_ns[IDLE] = later(since_ns[IDLE], later(more->received_ns, more->sent_ns));
     since_ns[READ] = receives(stream) ? later(since_ns[READ], more->received_ns) : now_ns;
-    since_ns[WRITE] = stream->priv.write_first != NULL ? later(since_ns[WRITE], more->sent_ns) : now_ns;
+    since_ns[WRITE] =
+        stream->priv.write_first != NULL || stream->priv.write_id != 0 ? later(since_ns[WRITE], more->sent_ns) : now_ns;
 }
 
 static uint32_t passed(const struct stream_deadlines *deadlines, uint64_t now_ns)

@@ -36,6 +36,8 @@ enum stream_state {
 struct stream_more {
     struct stream_request   *request;              /* NULL before the first */
     struct stream_deadlines *deadlines;            /* NULL: none */
+    struct stream_forward   *forward;              /* what it receives goes to another; NULL: not */
+    struct stream_forward   *forwarded;            /* what another receives goes to it */
     uint64_t                 received_ns, sent_ns; /* with deadlines: when there was something last */
 };
 
@@ -128,6 +130,16 @@ void   stream_read_ended(struct loop_stream *stream, int error); /* notes how; t
 void   stream_stash_add(struct loop_stream *stream, const struct loop_result *result, uint32_t skip);
 size_t stream_stash_look(const struct loop_stream *stream, const char **ret_data); /* its first bytes; 0: empty */
 void   stream_stash_skip(struct loop_stream *stream, size_t size);                 /* of those */
+
+/* stream_forward.c */
+void stream_forward_work(struct loop_stream *from); /* instead of stream_read_work() */
+void stream_forward_sent(struct loop_stream *to);   /* nothing is in flight on it */
+void stream_forward_drop(struct loop_stream *stream);
+
+static inline bool stream_forwards(const struct loop_stream *stream)
+{
+    return unlikely(stream->priv.more != NULL) && stream->priv.more->forward != NULL;
+}
 
 /* stream_request.c */
 bool stream_request_waits(const struct loop_stream *stream);

@@ -187,7 +187,7 @@ int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_r
     if (state == STREAM_CLOSED || state == STREAM_CLOSING || on_read == NULL)
         return -EINVAL;
     loop_check_owner(stream->priv.object.loop, __func__);
-    if (stream_request_waits(stream))
+    if (stream_request_waits(stream) || stream_forwards(stream))
         return -EBUSY;
     if (state == STREAM_CONNECTING || stream_is(stream, STREAM_END_TOLD))
         return -ENOTCONN;
@@ -215,6 +215,8 @@ int loop_stream_read_stop(struct loop_stream *stream)
     if (state == STREAM_CLOSED || state == STREAM_CLOSING)
         return -EINVAL;
     loop_check_owner(stream->priv.object.loop, __func__);
+    if (stream_forwards(stream))
+        return -EBUSY;
     if (stream_is(stream, STREAM_READING)) {
         stream_unset(stream, STREAM_READING);
         stream_work(stream);

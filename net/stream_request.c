@@ -225,7 +225,7 @@ static int check_reading(const struct loop_stream *stream)
 
     if (state == STREAM_CLOSED || state == STREAM_CLOSING)
         return -EINVAL;
-    if (stream_is(stream, STREAM_READING) || stream_request_waits(stream))
+    if (stream_is(stream, STREAM_READING) || stream_request_waits(stream) || stream_forwards(stream))
         return -EBUSY;
     if (state == STREAM_CONNECTING || stream_is(stream, STREAM_END_TOLD))
         return -ENOTCONN;

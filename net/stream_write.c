@@ -24,7 +24,7 @@ static int check_write(const struct loop_stream *stream, const struct loop_write
 }
 
 /* The bytes of a copied write need their buffer no more: it goes back now. */
-static void take_release(struct loop *loop, struct loop_write *write, loop_buffer release)
+static void take_release(struct loop *loop, struct stream_write *write, loop_buffer release)
 {
     if (release == 0)
         return;
@@ -41,7 +41,7 @@ int loop_stream_writev(struct loop_stream *stream, const struct iovec *iov, size
 {
     static const struct loop_write_terms defaults;
     struct loop                         *loop = stream->priv.object.loop;
-    struct loop_write                   *write;
+    struct stream_write                 *write;
     size_t                               size;
     int                                  r;
 
@@ -90,7 +90,7 @@ size_t loop_stream_queued(const struct loop_stream *stream)
 static void first_done(struct loop_stream *stream, int error)
 {
     struct loop          *loop = stream->priv.object.loop;
-    struct loop_write    *write = stream->priv.write_first;
+    struct stream_write  *write = stream->priv.write_first;
     loop_stream_write_cb *cb = write->cb;
     void                 *arg = write->arg;
     size_t                bytes = write->done;
@@ -118,8 +118,8 @@ void stream_write_fail(struct loop_stream *stream, int error)
 static void count_sent(struct loop_stream *stream, size_t bytes)
 {
     while (bytes > 0) {
-        struct loop_write *write = stream->priv.write_first;
-        size_t             left = write->size - write->done;
+        struct stream_write *write = stream->priv.write_first;
+        size_t               left = write->size - write->done;
 
         if (bytes < left) {
             stream->priv.write_bytes -= bytes;
@@ -179,6 +179,8 @@ void stream_sent(struct loop_stream *stream, int32_t res)
         fail(stream, res);
     if (stream->priv.write_first != NULL || stream_is(stream, STREAM_SHUT) || stream_state(stream) == STREAM_CLOSING)
         stream_work(stream);
+    else
+        stream_forward_sent(stream);
 }
 
 void stream_tell_shutdown(struct loop_stream *stream, int error)

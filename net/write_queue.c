@@ -5,22 +5,22 @@
 #include <string.h>
 
 enum {
-    SEND_BYTES_ENOUGH = 262144,                             /* no further write is added to a send beyond this */
-    WRITE_INLINE = BLOCK_BYTES - sizeof(struct loop_write), /* bytes that any write can hold of its own */
+    SEND_BYTES_ENOUGH = 262144,                               /* no further write is added to a send beyond this */
+    WRITE_INLINE = BLOCK_BYTES - sizeof(struct stream_write), /* bytes that any write can hold of its own */
 };
 
 /* With room for so many bytes behind it. */
-static struct loop_write *allocate(struct loop *loop, size_t bytes)
+static struct stream_write *allocate(struct loop *loop, size_t bytes)
 {
-    bool               big = bytes > WRITE_INLINE;
-    struct loop_write *write = big ? memory_resize(loop, NULL, sizeof(*write) + bytes) : block_new(loop);
+    bool                 big = bytes > WRITE_INLINE;
+    struct stream_write *write = big ? memory_resize(loop, NULL, sizeof(*write) + bytes) : block_new(loop);
 
     if (write != NULL)
-        *write = (struct loop_write){.big = big};
+        *write = (struct stream_write){.big = big};
     return write;
 }
 
-void write_free(struct loop *loop, struct loop_write *write)
+void write_free(struct loop *loop, struct stream_write *write)
 {
     if (write->big)
         memory_free(loop, write);
@@ -40,7 +40,7 @@ size_t write_iov_size(const struct iovec *iov, size_t count)
     return size > INT_MAX ? 0 : size;
 }
 
-static void copy_bytes(struct loop_write *write, const struct iovec *iov, size_t count)
+static void copy_bytes(struct stream_write *write, const struct iovec *iov, size_t count)
 {
     char *end = write->bytes;
 
@@ -54,9 +54,9 @@ static void copy_bytes(struct loop_write *write, const struct iovec *iov, size_t
     write->iov_count = 1;
 }
 
-struct loop_write *write_new(struct loop *loop, const struct iovec *iov, size_t count, size_t size, bool copy)
+struct stream_write *write_new(struct loop *loop, const struct iovec *iov, size_t count, size_t size, bool copy)
 {
-    struct loop_write *write;
+    struct stream_write *write;
 
     copy = copy || size <= WRITE_INLINE;
     write = allocate(loop, copy ? size : count > 1 ? count * sizeof(*iov) : 0);
@@ -76,7 +76,7 @@ struct loop_write *write_new(struct loop *loop, const struct iovec *iov, size_t 
     return write;
 }
 
-void write_advance(struct loop_write *write, size_t bytes)
+void write_advance(struct stream_write *write, size_t bytes)
 {
     write->done += bytes;
     while (bytes > 0 && bytes >= write->iov->iov_len) {
@@ -90,11 +90,11 @@ void write_advance(struct loop_write *write, size_t bytes)
     }
 }
 
-size_t write_gather(const struct loop_write *first, struct iovec *iov)
+size_t write_gather(const struct stream_write *first, struct iovec *iov)
 {
     size_t count = 0, bytes = 0;
 
-    for (const struct loop_write *write = first; write != NULL && bytes < SEND_BYTES_ENOUGH; write = write->next) {
+    for (const struct stream_write *write = first; write != NULL && bytes < SEND_BYTES_ENOUGH; write = write->next) {
         for (uint32_t i = 0; i < write->iov_count; i++) {
             if (count == WRITE_SEND_PIECES)
                 return count;

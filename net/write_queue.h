@@ -11,8 +11,8 @@ enum {
     WRITE_IOV_MAX = 1024,   /* in one write */
 };
 
-struct loop_write {
-    struct loop_write    *next;
+struct stream_write {
+    struct stream_write  *next;
     struct iovec         *iov; /* what is left of it: iov_count pieces, size - done bytes */
     size_t                size, done;
     loop_stream_write_cb *cb;
@@ -28,13 +28,13 @@ struct loop_write {
 size_t write_iov_size(const struct iovec *iov, size_t count);
 
 /* With the data in it (always if it is small), or pointing to it. NULL without memory. */
-struct loop_write *write_new(struct loop *loop, const struct iovec *iov, size_t count, size_t size, bool copy);
-void               write_free(struct loop *loop, struct loop_write *write);
+struct stream_write *write_new(struct loop *loop, const struct iovec *iov, size_t count, size_t size, bool copy);
+void                 write_free(struct loop *loop, struct stream_write *write);
 
 /* Skips what has been sent of it. */
-void write_advance(struct loop_write *write, size_t bytes);
+void write_advance(struct stream_write *write, size_t bytes);
 
 /* What leaves next, of first and those behind it: at most WRITE_SEND_PIECES pieces. Returns their number. */
-size_t write_gather(const struct loop_write *first, struct iovec *iov);
+size_t write_gather(const struct stream_write *first, struct iovec *iov);
 
 #endif

@@ -51,7 +51,7 @@ struct loop_write_terms {
     loop_buffer release LOOP_ZERO; /* takes this lent or kept buffer of the bytes: it goes back when they have left */
 };
 
-struct loop_write;
+struct stream_write;
 
 struct loop_stream {
     void *data; /* yours; the library never reads it */
@@ -63,7 +63,7 @@ struct loop_stream {
         loop_stream_read_cb                *on_read;
         loop_stream_event_cb               *on_event; /* of the connect, afterwards of the shutdown */
         loop_stream_close_cb               *on_close;
-        struct loop_write                  *write_first, *write_last;
+        struct stream_write                *write_first, *write_last;
         loop_id                             read_id, write_id; /* in flight; 0: none */
         uint64_t                            write_bytes;       /* accepted and not yet taken by the kernel */
         uint32_t                            write_bytes_max;
@@ -92,10 +92,12 @@ LOOP_API LOOP_MUST_USE int loop_stream_connect(struct loop *loop, struct loop_st
 
 /* Starts, or after a stop resumes, reading; on_read (not NULL) replaces an earlier one. Returns 0, also when reading
  * already; -ENOTCONN before the connection stands or after the end or an error was read, -EBUSY while a request of
- * request.h is waiting, -EINVAL if not open or closing, -ENOBUFS at the limit of operations, -ENOMEM. */
+ * request.h is waiting or it is being forwarded, -EINVAL if not open or closing, -ENOBUFS at the limit of operations,
+ * -ENOMEM. */
 LOOP_API int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_read);
 
-/* Pauses reading: no read callback comes after it until reading is started again; nothing is lost. Idempotent. */
+/* Pauses reading: no read callback comes after it until reading is started again; nothing is lost. Idempotent. 0,
+ * -EBUSY while it is being forwarded, -EINVAL. */
 LOOP_API int loop_stream_read_stop(struct loop_stream *stream);
 
 /* Queues bytes behind all earlier writes; those of one turn leave in one vectored send. cb (may be NULL) comes once.
