@@ -186,12 +186,20 @@ static uint32_t consume(struct loop *loop, struct buffer_group *group, uint32_t 
     return bytes;
 }
 
+/* What was sent before an error counts. */
+static void finish(struct loop *loop, struct context *context, const struct buffer_group *group, int32_t res)
+{
+    struct loop_result result = {.res = group->bytes_sent > 0 ? (int32_t)group->bytes_sent : res};
+
+    result.value = group->pieces_gone;
+    op_finish(loop, context, &result);
+}
+
 /* The kernel picks so many pieces at a time. It tells of each time, and may stop in between although all went well: the
  * user hears once, of everything. */
 void bundle_sent(struct loop *loop, struct context *context, const struct completion *completion)
 {
     struct buffer_group *group = loop->groups[context_arm(context)->group];
-    struct loop_result   result = {.res = completion->res};
 
     if (completion->res > 0)
         group->bytes_sent += (uint32_t)completion->res;
@@ -203,8 +211,19 @@ void bundle_sent(struct loop *loop, struct context *context, const struct comple
         multishot_arm(loop, context, false);
         return;
     }
-    if (group->bytes_sent > 0) /* what was sent before an error counts */
-        result.res = (int32_t)group->bytes_sent;
-    result.value = group->pieces_gone;
-    op_finish(loop, context, &result);
+    finish(loop, context, group, completion->res);
+}
+
+/* What it was armed with is gone; but the group knows it. */
+void bundle_settled(struct loop *loop, struct context *context)
+{
+    for (uint16_t number = 0; number < ARRAY_COUNT(loop->groups); number++) {
+        struct buffer_group *group = outgoing(loop, number);
+
+        if (group != NULL && group->sender == context->id) {
+            finish(loop, context, group, context->settled.res);
+            return;
+        }
+    }
+    op_finish(loop, context, &(struct loop_result){.res = context->settled.res});
 }

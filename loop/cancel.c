@@ -126,7 +126,7 @@ void cancel_completed(struct loop *loop, const struct completion *completion)
         owe(loop, context, missed);
 }
 
-bool cancel_context(struct loop *loop, struct context *context)
+bool cancel_mark(struct loop *loop, struct context *context)
 {
     if ((context->flags & CONTEXT_CANCELED) != 0)
         return false;
@@ -136,7 +136,6 @@ bool cancel_context(struct loop *loop, struct context *context)
         if ((context->flags & (CONTEXT_RESULT_SEEN | CONTEXT_RELEASE_SEEN)) != 0)
             return false; /* nothing ends a notification */
         context->flags |= CONTEXT_CANCELED;
-        ask(loop, context, FIRST);
         return true;
     case CONTEXT_RESTING: /* inside its callback; it will not be armed again */
         context->flags |= CONTEXT_CANCELED;
@@ -162,7 +161,16 @@ bool cancel_context(struct loop *loop, struct context *context)
     check_failed("a context in use is not free", __FILE__, __LINE__);
 }
 
-void cancel_to_pause(struct loop *loop, struct context *context)
+bool cancel_context(struct loop *loop, struct context *context)
+{
+    if (!cancel_mark(loop, context))
+        return false;
+    if (context->state == CONTEXT_ACTIVE || context->state == CONTEXT_PROBING)
+        ask(loop, context, FIRST);
+    return true;
+}
+
+void cancel_in_kernel(struct loop *loop, struct context *context)
 {
     ask(loop, context, FIRST);
 }
@@ -258,7 +266,7 @@ int loop_cancel(struct loop *loop, loop_id id)
 /* ---- many at once */
 
 /* Of the others the SQE's fd is something else, or nothing. */
-static bool opcode_names_descriptor(uint8_t opcode)
+bool opcode_names_descriptor(uint8_t opcode)
 {
     switch (opcode) {
     case IORING_OP_NOP:

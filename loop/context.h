@@ -60,6 +60,7 @@ enum context_flags {
     CONTEXT_RESULT_SEEN = 1u << 12,  /* zero-copy: the result has been told */
     CONTEXT_RELEASE_SEEN = 1u << 13, /* zero-copy: the notification has come */
     CONTEXT_RESUMING = 1u << 14,     /* with CONTEXT_PAUSING: it shall go on after all */
+    CONTEXT_COMPLETED = 1u << 15,    /* its last completion has been seen where it waits to be dispatched */
 };
 
 struct context_link {

@@ -2,7 +2,7 @@
  *
  * Completions are copied out and the CQ's head advanced before any of them is acted on. By the time of its final
  * callback an operation is counted out and its id retired. */
-#include "loop/loop_private.h"
+#include "loop/bundle.h"
 
 #include <errno.h>
 
@@ -115,6 +115,8 @@ static void run_settled(struct loop *loop, struct loop_task *task)
         zero_copy_settled(loop, context);
     else if (context->kind == CONTEXT_RECV_ZC)
         zcrx_finish(loop, context, &result);
+    else if (context->kind == CONTEXT_LENDING && context->opcode == IORING_OP_SEND)
+        bundle_settled(loop, context);
     else
         op_finish(loop, context, &result);
 }
@@ -297,6 +299,17 @@ static void complete_other(struct loop *loop, const struct completion *completio
         loop->foreign_cb(loop, completion->user_data, completion->res, completion->flags, loop->foreign_arg);
         return;
     }
+}
+
+void dispatch_withdrawn(struct loop *loop, uint64_t user_data)
+{
+    struct completion completion = {.user_data = user_data, .res = -ECANCELED};
+
+    loop->happened = true;
+    if (user_data_mode(user_data) == UD_DIRECT)
+        complete_direct_rarely(loop, &completion, &loop->handlers[user_data_handler(user_data)]);
+    else
+        complete_other(loop, &completion);
 }
 
 static inline __attribute__((always_inline)) void complete(struct loop *loop, const struct completion *completion)

@@ -142,6 +142,7 @@ struct loop {
     struct handler   handlers[HANDLER_LAST + 1]; /* those of the library itself stay empty here */
     loop_foreign_cb *foreign_cb;
     void            *foreign_arg;
+    bool             foreign_used; /* there has been a foreign SQE */
 
     /* Other threads. */
     struct post_queue posts;
@@ -287,6 +288,8 @@ unsigned dispatch_completions(struct loop *loop);
 void     dispatch_settle(struct loop *loop, struct context *context, int32_t res, uint32_t flags);
 void     op_finish(struct loop *loop, struct context *context, struct loop_result *result);
 void     op_more(struct loop *loop, struct context *context, struct loop_result *result);
+/* The completion that an operation without a context will not get from the kernel. */
+void     dispatch_withdrawn(struct loop *loop, uint64_t user_data);
 /* The result of an operation that another callback will end: op_more, with cancel and deadline taken into account. */
 void     op_result(struct loop *loop, struct context *context, struct loop_result *result);
 
@@ -319,8 +322,12 @@ void zcrx_queues_destroy(struct loop *loop); /* when the ring is closed */
 /* cancel.c */
 /* Whether it has been asked for now: it may have been before, or nothing can end it. */
 bool cancel_context(struct loop *loop, struct context *context);
-/* Only in the kernel: CONTEXT_PAUSING says what for. */
-void cancel_to_pause(struct loop *loop, struct context *context);
+/* The same, but the kernel is not asked to end what it has. */
+bool cancel_mark(struct loop *loop, struct context *context);
+/* Only in the kernel: the context's flags say what for. */
+void cancel_in_kernel(struct loop *loop, struct context *context);
+/* Of the others the SQE's fd is something else, or nothing. */
+bool opcode_names_descriptor(uint8_t opcode);
 int  cancel_id(struct loop *loop, loop_id id); /* as loop_cancel() on the owner's thread */
 void cancel_retry_due(struct loop *loop);
 void cancel_rest(struct loop *loop, struct context *context); /* for the loop: the user knows nothing of it */
@@ -331,6 +338,16 @@ void cancel_link_begun(struct loop *loop, uint64_t id);
 void cancel_completed(struct loop *loop, const struct completion *completion);
 void linked_timeout_completed(struct loop *loop, const struct completion *completion);
 void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node);
+
+/* withdraw.c: takes back what works on fd and has not been given to the kernel yet: it ends with -ECANCELED, later.
+ * Returns how many operations, those asked to end before not counted; -EBUSY for a chain still open, -ENOMEM; then
+ * nothing has happened. */
+int withdraw_fd(struct loop *loop, int fd);
+/* Whether it works on fd, be it to read from; in the notation of users. */
+bool sqe_names(const struct io_uring_sqe *sqe, int fd);
+
+/* detach.c: as loop_detach(), and what belongs to objects ends as well. */
+int detach_ops(struct loop *loop, int fd);
 
 /* barrier.c */
 struct barrier;

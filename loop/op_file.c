@@ -139,18 +139,33 @@ loop_id loop_madvise(struct loop *loop, void *memory, size_t size, int advice, l
                     cb, arg, terms);
 }
 
+/* Its context keeps the SQE, so that it is found by what it reads from. */
+static int keep_sqe(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe, const void *source)
+{
+    (void)loop;
+    (void)extended;
+    (void)sqe;
+    (void)source;
+    return 0;
+}
+
 /* Splice and tee: the descriptor to read from stands where others have a slot. */
 static loop_id start_splice(struct loop *loop, const char *call, uint8_t opcode, int fd_in, int64_t offset_in,
                             int fd_out, int64_t offset_out, size_t size, unsigned flags, loop_cb *cb, void *arg,
                             const struct loop_terms *terms)
 {
-    struct io_uring_sqe sqe = {
-        .opcode = opcode,
-        .off = (uint64_t)offset_out,
-        .splice_off_in = (uint64_t)offset_in,
-        .len = (unsigned)size,
-        .splice_flags = flags,
-        .splice_fd_in = fd_in & ~LOOP_FIXED_FLAG,
+    struct op_request request = {
+        .sqe = {.opcode = opcode,
+                .off = (uint64_t)offset_out,
+                .splice_off_in = (uint64_t)offset_in,
+                .len = (unsigned)size,
+                .splice_flags = flags,
+                .splice_fd_in = fd_in & ~LOOP_FIXED_FLAG},
+        .kind = CONTEXT_ONE_SHOT,
+        .cb = cb,
+        .arg = arg,
+        .terms = terms,
+        .prepare = cb == NULL || op_cb_is_plain(cb) ? keep_sqe : NULL,
     };
 
     if (fd_in < 0 || fd_out < 0)
@@ -158,9 +173,9 @@ static loop_id start_splice(struct loop *loop, const char *call, uint8_t opcode,
     if (size > INT_MAX || !offset_valid(offset_in) || !offset_valid(offset_out) || (flags & SPLICE_F_FD_IN_FIXED) != 0)
         return op_refuse(loop, call, terms, -EINVAL);
     if ((fd_in & LOOP_FIXED_FLAG) != 0)
-        sqe.splice_flags |= SPLICE_F_FD_IN_FIXED;
-    op_sqe_set_fd(&sqe, fd_out);
-    return op_start_sqe(loop, call, &sqe, cb, arg, terms);
+        request.sqe.splice_flags |= SPLICE_F_FD_IN_FIXED;
+    op_sqe_set_fd(&request.sqe, fd_out);
+    return op_start_request(loop, call, &request);
 }
 
 loop_id loop_splice(struct loop *loop, int fd_in, int64_t offset_in, int fd_out, int64_t offset_out, size_t size,

@@ -61,6 +61,7 @@ int loop_foreign_submit(struct loop *loop, const struct io_uring_sqe *sqe)
     if (place == NULL)
         return -ENOMEM;
     *place = *sqe;
+    loop->foreign_used = true;
     submit_sqe_done(loop);
     return 0;
 }

@@ -31,7 +31,7 @@ static void pause_active(struct loop *loop, struct context *context)
     context->flags |= CONTEXT_PAUSING;
     context->flags &= (uint16_t)~CONTEXT_RESUMING;
     if (!multishot_holds_message(context))
-        cancel_to_pause(loop, context);
+        cancel_in_kernel(loop, context);
 }
 
 int loop_pause(struct loop *loop, loop_id id)

@@ -97,6 +97,22 @@ LOOP_API int loop_cancel_fd(struct loop *loop, int fd);
 LOOP_API int loop_cancel_opcode(struct loop *loop, unsigned opcode);
 LOOP_API int loop_cancel_all(struct loop *loop);
 
+/* Ends every operation on the descriptor, and waits until the kernel has let go of it: when this returns, nothing of
+ * this loop reads from or writes to its file any more. So it can be closed (the peer sees that at once), handed to
+ * another thread, process or loop, and its number used anew. No callback comes from inside: those of the operations
+ * come later, with -ECANCELED, or with what they had done by then. What was not submitted never reaches the kernel.
+ * Operations in direct mode, raw and foreign ones end as well; a splice or tee also if it reads from the descriptor; of
+ * a chain also what stands before and has not ended. Call it before closing. Returns how many ended (as
+ * loop_cancel_fd() counts; in direct mode and foreign ones not counted), or
+ *   -EBADF   fd is negative
+ *   -EPERM   a listener, a stream or another object works with it: close that instead; nothing has happened
+ *   -EBUSY   a chain that is open names it, or threads have started more on a shared loop than ops_max: nothing has
+ *            happened; or a disk, or a worker of the kernel, has not let go for 100 ms: all have been asked to end, and
+ *            it may be called again after some callbacks
+ *   -ENOMEM  nothing has happened
+ * Loop thread only, shared loops included. docs/detaching.md has more. */
+LOOP_API int loop_detach(struct loop *loop, int fd);
+
 /* A barrier: cb is called when all one-shot operations started before it have ended, be it well or not; those started
  * after it may go on before. With LOOP_BARRIER in its terms any operation is held back so: the kernel sees it only
  * then. Multishots, raw and direct operations and those of objects are not waited for. A held operation can be

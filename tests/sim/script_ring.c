@@ -444,7 +444,7 @@ static int cancel(const struct io_uring_sqe *cancel_sqe)
         struct io_uring_sqe *sqe = &script.pending[i];
 
         if (sqe->opcode == IORING_OP_ASYNC_CANCEL || sqe->opcode == IORING_OP_LINK_TIMEOUT ||
-            (!any && sqe->user_data != cancel_sqe->addr)) {
+            sqe->opcode == script.hidden_opcode || (!any && sqe->user_data != cancel_sqe->addr)) {
             i++;
             continue;
         }
@@ -604,6 +604,39 @@ int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned 
     return taken > 0 ? taken : r;
 }
 
+static bool sync_matches(const struct io_uring_sync_cancel_reg *sync, const struct io_uring_sqe *sqe)
+{
+    if (sqe->opcode == IORING_OP_LINK_TIMEOUT || sqe->opcode == script.hidden_opcode)
+        return false;
+    return (sync->flags & IORING_ASYNC_CANCEL_FD) != 0 ? sqe->fd == sync->fd : sqe->user_data == sync->addr;
+}
+
+/* As the kernel does, which does not count those of a worker among all. */
+static int sync_cancel(const struct io_uring_sync_cancel_reg *sync)
+{
+    bool all = (sync->flags & IORING_ASYNC_CANCEL_ALL) != 0;
+    int  count = 0;
+
+    script.sync_cancels++;
+    for (unsigned i = 0; i < script.pending_count;) {
+        struct io_uring_sqe *sqe = &script.pending[i];
+
+        if (!sync_matches(sync, sqe)) {
+            i++;
+        } else if (sqe->opcode == script.worker_opcode) {
+            if (!all)
+                return -ETIME;
+            i++;
+        } else {
+            script_complete(sqe, -ECANCELED, 0);
+            if (!all)
+                return 0;
+            count++;
+        }
+    }
+    return all ? count : -ENOENT;
+}
+
 static int register_probe(struct io_uring_probe *probe, unsigned count)
 {
     probe->last_op = (__u8)script.opcode_last;
@@ -725,6 +758,7 @@ int seam_ring_register(int fd, unsigned opcode, void *arg, unsigned arg_count)
         ((struct io_uring_rsrc_update *)arg)->offset = 0;
         return 1;
     case IORING_UNREGISTER_RING_FDS: return 1;
+    case IORING_REGISTER_SYNC_CANCEL: return sync_cancel(arg);
     case IORING_REGISTER_PBUF_RING: return register_buffers(arg);
     case IORING_REGISTER_ZCRX_IFQ: return register_zcrx(arg);
     case IORING_REGISTER_PBUF_STATUS: return buffers_status(arg);

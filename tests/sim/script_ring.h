@@ -57,7 +57,9 @@ struct script {
     int      zcrx_error;        /* of IORING_REGISTER_ZCRX_IFQ */
     unsigned restrictions_most; /* longer lists get -EINVAL */
     int      resize_error;
-    bool     sqpoll_works; /* SQPOLL: takes everything at each wait */
+    int      hidden_opcode; /* cancels do not find such; 0: they find all */
+    int      worker_opcode; /* a worker has such: a synchronous cancel leaves them, and says so; 0: it has none */
+    bool     sqpoll_works;  /* SQPOLL: takes everything at each wait */
     void (*on_wait)(void *arg);
     void               *on_wait_arg;
     struct script_enter plan[SCRIPT_PLAN_MAX]; /* of the next enters */
@@ -76,7 +78,7 @@ struct script {
     unsigned                      pending_count;
     unsigned                      taken;     /* SQEs in all */
     struct io_uring_sqe           last_half; /* the second half of the last SQE of 128 bytes */
-    unsigned                      restrictions, resizes;
+    unsigned                      restrictions, resizes, sync_cancels;
     unsigned                      threads_started, threads_refused;
     struct io_uring_zcrx_ifq_reg  zcrx; /* as registered last, with our answers */
     struct io_uring_zcrx_area_reg zcrx_area;
