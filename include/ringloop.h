@@ -25,6 +25,7 @@
 #include <ringloop/socket.h>
 #include <ringloop/stream.h>
 #include <ringloop/subscription.h>
+#include <ringloop/tcp.h>
 #include <ringloop/timer.h>
 #include <ringloop/types.h>
 #include <ringloop/version.h>
