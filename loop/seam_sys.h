@@ -22,6 +22,7 @@ int sys_clock_watch_read(int fd);
 int     sys_socket(int domain, int type, int protocol);
 int     sys_bind(int fd, const struct sockaddr *addr, socklen_t size);
 int     sys_listen(int fd, int backlog);
+int     sys_connect(int fd, const struct sockaddr *addr, socklen_t size);
 int     sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size);
 int     sys_getpeername(int fd, struct sockaddr *addr, socklen_t *size);
 int     sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
@@ -52,6 +53,15 @@ void        sys_thread_name(const char *name); /* of the calling thread; at most
 const char *sys_environment(const char *name);
 int         sys_open_to_append(const char *path); /* made where it is missing; close-on-exec */
 int         sys_write(int fd, const void *data, size_t size);
+
+/* What stands at a path itself: no link is followed. */
+struct sys_file {
+    uint64_t device, inode;
+    uint32_t mode; /* st_mode */
+};
+int sys_file(const char *path, struct sys_file *ret_file);
+int sys_chmod(const char *path, uint32_t mode);
+int sys_unlink(const char *path);
 
 /* Reads a small file as one decimal number, e.g. a sysctl. */
 int sys_read_number(const char *path, long *ret_number);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,6 +71,11 @@ int sys_bind(int fd, const struct sockaddr *addr, socklen_t size)
 int sys_listen(int fd, int backlog)
 {
     return result(listen(fd, backlog));
+}
+
+int sys_connect(int fd, const struct sockaddr *addr, socklen_t size)
+{
+    return result(connect(fd, addr, size));
 }
 
 int sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size)
@@ -228,6 +234,26 @@ int sys_open_to_append(const char *path)
 int sys_write(int fd, const void *data, size_t size)
 {
     return result((int)write(fd, data, size));
+}
+
+int sys_file(const char *path, struct sys_file *ret_file)
+{
+    struct stat status;
+
+    if (lstat(path, &status) < 0)
+        return -errno;
+    *ret_file = (struct sys_file){.device = status.st_dev, .inode = status.st_ino, .mode = status.st_mode};
+    return 0;
+}
+
+int sys_chmod(const char *path, uint32_t mode)
+{
+    return result(chmod(path, mode));
+}
+
+int sys_unlink(const char *path)
+{
+    return result(unlink(path));
 }
 
 int sys_read_number(const char *path, long *ret_number)
