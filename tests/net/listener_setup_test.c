@@ -182,6 +182,65 @@ START_TEST(address_errors)
 }
 END_TEST
 
+/* The text of the address where it listens, with the port as #. */
+static void listens_at(struct loop *loop, const struct loop_address *address, const char *expected)
+{
+    struct loop_listener_options options = {.flags = LOOP_LISTENER_UNLINK};
+    struct door                  door;
+    char                         text[LOOP_ADDRESS_TEXT_MAX], *port;
+    int                          client;
+
+    door_open_at(loop, &door, address, &options, door_accept_cb);
+    ck_assert_int_gt(loop_address_format(&door.address, text, sizeof(text)), 0);
+    port = loop_address_port(&door.address) != 0 ? strrchr(text, ':') : NULL;
+    if (port != NULL)
+        strcpy(port, ":#");
+    if (expected != NULL)
+        ck_assert_str_eq(text, expected);
+    else
+        ck_assert_int_eq(strncmp(text, "unix:@", 6), 0);
+    /* A path up to the end of sun_path is told with a zero byte more, which connect(2) does not take. */
+    client = net_dial(door.address.size <= sizeof(struct sockaddr_un) ? &door.address : address);
+    run_until(loop, door.accepted == 1);
+    test_close(client);
+    door_close(loop, &door);
+}
+
+/* Goal: the bound address is told in full. Method: wildcards, a port of the system's choice, an abstract name, the
+ * longest path, which must be removed too, and a name that the kernel chooses. */
+START_TEST(names)
+{
+    struct loop        *loop = test_loop_new(NULL);
+    struct place        place;
+    struct loop_address any = net_parse("0.0.0.0", 0), local = net_parse("127.0.0.1", 0), abstract, longest;
+    struct loop_address chosen = {.storage.ss_family = AF_UNIX, .size = sizeof(sa_family_t)};
+    char                text[160], file[160];
+
+    listens_at(loop, &any, "0.0.0.0:#");
+    listens_at(loop, &local, "127.0.0.1:#");
+    snprintf(text, sizeof(text), "unix:@ringloop-test-%d", (int)getpid());
+    abstract = net_parse(text, 0);
+    listens_at(loop, &abstract, text);
+    listens_at(loop, &chosen, NULL);
+    place_make(&place);
+    snprintf(text, sizeof(text), "unix:%s/%0*d", place.directory,
+             (int)(sizeof(((struct sockaddr_un *)NULL)->sun_path) - strlen(place.directory) - 2), 7);
+    strcpy(file, text + strlen("unix:"));
+    longest = net_parse(text, 0);
+    listens_at(loop, &longest, text);
+    ck_assert_int_eq(access(file, F_OK), -1);
+    /* One byte more fills sun_path to its end, without a zero. */
+    strcat(file, "8");
+    memcpy((char *)&longest.storage + offsetof(struct sockaddr_un, sun_path), file, strlen(file));
+    longest.size = sizeof(struct sockaddr_un);
+    strcat(text, "8");
+    listens_at(loop, &longest, text);
+    ck_assert_int_eq(access(file, F_OK), -1);
+    place_remove(&place);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* ---- options of tcp */
 
 /* Goal: fast open and deferred accept are set. Method: asks the kernel; on a unix socket they have no effect. */
@@ -595,6 +654,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, address_errors, NET_TCP4, NET_TCP4 + 1);
     if (kinds == NET_KINDS)
         tcase_add_loop_test(tcase, address_errors, NET_TCP6, NET_TCP6 + 1);
+    tcase_add_test(tcase, names);
     tcase = test_case(suite, "tcp");
     tcase_add_loop_test(tcase, tcp_queues, 0, kinds);
     tcase_add_test(tcase, deferred_accept);

@@ -83,6 +83,72 @@ START_TEST(not_adopted)
 }
 END_TEST
 
+static void pass(int through, int fd)
+{
+    union {
+        struct cmsghdr header;
+        char           room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec  iov = {.iov_base = (char[1]){0}, .iov_len = 1};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+    memset(&control, 0, sizeof(control));
+    control.header =
+        (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    ck_assert_int_eq(sendmsg(through, &message, 0), 1);
+}
+
+static int passed(int through)
+{
+    union {
+        struct cmsghdr header;
+        char           room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char          byte;
+    struct iovec  iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    int fd;
+
+    ck_assert_int_eq(recvmsg(through, &message, MSG_CMSG_CLOEXEC), 1);
+    memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
+    return fd;
+}
+
+/* Goal: a listening socket may be handed to another loop while connections wait. Method: the first loop accepts two,
+ * pauses, hands a copy of its descriptor through a unix socket and closes; the second accepts those that waited. */
+START_TEST(handed_over)
+{
+    struct loop *loops[2] = {test_loop_new(NULL), test_loop_new(NULL)};
+    struct door  first, second = {0};
+    int          channel[2], clients[5];
+
+    door_open(loops[0], &first, _i);
+    for (size_t i = 0; i < TEST_COUNT(clients); i++) {
+        clients[i] = net_dial(&first.address);
+        if (i == 1) {
+            run_until(loops[0], first.accepted == 2);
+            ck_assert_int_eq(CALL(loop_listener_pause(&first.listener)), 0);
+            settle(loops[0]);
+        }
+    }
+    test_socketpair(channel);
+    pass(channel[0], loop_listener_fd(&first.listener));
+    door_close(loops[0], &first);
+    ck_assert_int_eq(loop_listener_adopt(loops[1], &second.listener, passed(channel[1]), NULL, door_accept_cb), 0);
+    run_until(loops[1], second.accepted == 3);
+    for (size_t i = 0; i < TEST_COUNT(clients); i++)
+        test_close(clients[i]);
+    for (size_t i = 0; i < 2; i++)
+        test_close(channel[i]);
+    door_close(loops[1], &second);
+    test_loop_free(loops[0]);
+    test_loop_free(loops[1]);
+}
+END_TEST
+
 /* ---- several loops */
 
 /* Goal: loops share one listening socket, each with a descriptor of its own; each connection comes to one of them, and
@@ -348,6 +414,7 @@ Suite *test_suite(void)
 
     tcase_add_loop_test(tcase, adopted, 0, 2 * kinds);
     tcase_add_test(tcase, not_adopted);
+    tcase_add_loop_test(tcase, handed_over, 0, kinds);
     tcase = test_case(suite, "loops");
     tcase_add_loop_test(tcase, one_socket_many_loops, 0, 2 * kinds);
     tcase_add_test(tcase, one_port_many_threads);
