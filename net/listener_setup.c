@@ -78,7 +78,7 @@ static int set_options(int fd, int family, const struct loop_listener_options *o
         r = socket_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (r == 0 && family == AF_INET6)
         r = socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, (options->flags & LOOP_LISTENER_V6ONLY) != 0);
-    if (r == 0 && (options->flags & LOOP_LISTENER_REUSEPORT) != 0)
+    if (r == 0 && is_ip && (options->flags & LOOP_LISTENER_REUSEPORT) != 0)
         r = socket_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (r == 0 && is_ip && options->fastopen_queue != 0)
         r = socket_option(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)options->fastopen_queue);

@@ -42,7 +42,7 @@ enum loop_listener_step {
 typedef int loop_listener_step_cb(struct loop_listener *listener, enum loop_listener_step step, int fd);
 
 enum loop_listener_flags {
-    LOOP_LISTENER_REUSEPORT = 1u << 0, /* SO_REUSEPORT: several loops share the port */
+    LOOP_LISTENER_REUSEPORT = 1u << 0, /* SO_REUSEPORT: several loops share the port; not unix */
     LOOP_LISTENER_V6ONLY = 1u << 1,    /* IPV6_V6ONLY; else an IPv6 wildcard takes IPv4 too */
     LOOP_LISTENER_UNREF = 1u << 2,     /* while open, the listener does not keep the loop alive */
     LOOP_LISTENER_PEER = 1u << 3,      /* peers' addresses come with the connections: see loop_listener_peer() */

@@ -243,15 +243,18 @@ END_TEST
 
 /* ---- options of tcp */
 
-/* Goal: fast open and deferred accept are set. Method: asks the kernel; on a unix socket they have no effect. */
+/* Goal: fast open, deferred accept and the shared port are set. Method: asks the kernel; on a unix socket they have no
+ * effect. */
 START_TEST(tcp_queues)
 {
-    struct loop_listener_options options = {.fastopen_queue = 77, .defer_accept_s = 3};
-    struct loop_address          address = net_address(_i);
-    struct loop                 *loop = test_loop_new(NULL);
-    struct door                  door;
+    struct loop_listener_options options = {
+        .flags = LOOP_LISTENER_REUSEPORT, .fastopen_queue = 77, .defer_accept_s = 3};
+    struct loop_address address = net_address(_i);
+    struct loop        *loop = test_loop_new(NULL);
+    struct door         door;
 
     door_open_at(loop, &door, &address, &options, door_accept_cb);
+    ck_assert_int_eq(option(loop_listener_fd(&door.listener), SOL_SOCKET, SO_REUSEPORT), _i != NET_UNIX);
     if (_i != NET_UNIX) {
         ck_assert_int_eq(option(loop_listener_fd(&door.listener), IPPROTO_TCP, TCP_FASTOPEN), 77);
         ck_assert_int_ge(option(loop_listener_fd(&door.listener), IPPROTO_TCP, TCP_DEFER_ACCEPT), 3);
