@@ -1,6 +1,7 @@
 /* net/stream.c: streams: life, connecting, closing, and what one asks of them. */
 #include "net/stream_private.h"
 
+#include "net/listener_private.h"
 #include "net/socket.h"
 
 #include <errno.h>
@@ -75,6 +76,8 @@ static void finish_close(struct loop_stream *stream)
     stream_read_drop(stream);
     more_free(stream);
     stream->priv.transport->close(stream);
+    listener_count_release(stream->priv.ticket);
+    stream->priv.ticket = NULL;
     if (task_list_linked(&stream->priv.task))
         task_list_remove(&stream->priv.task);
     object_gone(&stream->priv.object, !stream_is(stream, STREAM_UNREF));
@@ -135,19 +138,19 @@ static const struct loop_object_class stream_class = {.name = "stream", .close =
 static int check_options(const struct loop_stream *stream, const struct loop *loop,
                          const struct loop_stream_options *options)
 {
-    if (options != NULL && (options->flags & ~flags_all) != 0)
+    if ((options->flags & ~flags_all) != 0)
         return -EINVAL;
     if (stream_state(stream) != STREAM_CLOSED)
         return -EBUSY;
     return loop->destroying ? -ECANCELED : 0;
 }
 
-static void init(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+static int init(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
 {
-    static const struct loop_stream_options defaults;
+    int r = options->tcp == NULL ? 0 : loop_tcp_set(fd, options->tcp);
 
-    if (options == NULL)
-        options = &defaults;
+    if (r < 0)
+        return r;
     stream->priv = (struct loop_stream_private){
         .object.loop = loop,
         .task.run = run_task,
@@ -159,24 +162,38 @@ static void init(struct loop *loop, struct loop_stream *stream, int fd, const st
     };
     if ((options->flags & LOOP_STREAM_NODELAY) != 0)
         (void)socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* no effect where it is not tcp */
+    return 0;
 }
 
-int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+static const struct loop_stream_options defaults;
+
+static int check_type(int fd)
 {
     int       r, type = 0;
     socklen_t size = sizeof(type);
 
+    r = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    return r == 0 && type != SOCK_STREAM ? -EINVAL : r;
+}
+
+int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+{
+    int r;
+
     loop_check_owner(loop, __func__);
+    if (options == NULL)
+        options = &defaults;
     if (fd < 0)
         return -EBADF;
     r = check_options(stream, loop, options);
+    if (r == 0 && options->listener == NULL)
+        r = check_type(fd);
     if (r == 0)
-        r = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+        r = init(loop, stream, fd, options);
     if (r < 0)
         return r;
-    if (type != SOCK_STREAM)
-        return -EINVAL;
-    init(loop, stream, fd, options);
+    if (options->listener != NULL)
+        stream->priv.ticket = listener_count_take(options->listener);
     set_state(stream, STREAM_OPEN);
     object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
     return 0;
@@ -189,7 +206,9 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
     int     fd, r;
 
     loop_check_owner(loop, __func__);
-    if (!socket_address_valid(address))
+    if (options == NULL)
+        options = &defaults;
+    if (!socket_address_valid(address) || options->listener != NULL)
         return -EINVAL;
     r = check_options(stream, loop, options);
     if (r < 0)
@@ -197,20 +216,24 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
     fd = socket_stream(address);
     if (fd < 0)
         return fd;
-    init(loop, stream, fd, options);
-    id = loop_connect(
-        loop, fd, (const struct sockaddr *)&address->storage, address->size, connect_done, stream,
-        LOOP_TERMS(.timeout_ns = options == NULL ? 0 : options->connect_timeout_ns, .flags = LOOP_UNCHAINED));
+    r = init(loop, stream, fd, options);
+    if (r < 0)
+        goto fail_fd;
+    id = loop_connect(loop, fd, (const struct sockaddr *)&address->storage, address->size, connect_done, stream,
+                      LOOP_TERMS(.timeout_ns = options->connect_timeout_ns, .flags = LOOP_UNCHAINED));
     if (id < 0) {
-        sys_close(fd);
-        stream->priv = (struct loop_stream_private){0};
-        return (int)id;
+        r = (int)id;
+        goto fail_fd;
     }
     set_state(stream, STREAM_CONNECTING);
     stream->priv.write_id = op_of_object(loop, id); /* nothing is sent before */
     stream->priv.on_event = on_connect;
     object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
     return 0;
+fail_fd:
+    sys_close(fd);
+    stream->priv = (struct loop_stream_private){0};
+    return r;
 }
 
 void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_close)

@@ -10,6 +10,7 @@
 
 #include <ringloop/address.h>
 #include <ringloop/listener.h>
+#include <ringloop/tcp.h>
 #include <ringloop/types.h>
 
 #include <stdbool.h>
@@ -36,10 +37,16 @@ enum loop_stream_flags {
 };
 
 struct loop_stream_options {
-    uint32_t flags                 LOOP_ZERO; /* enum loop_stream_flags; unknown bits give -EINVAL */
-    uint32_t write_bytes_max       LOOP_ZERO; /* 0: 64 MiB; more bytes queued than this: -ENOBUFS */
-    uint64_t connect_timeout_ns    LOOP_ZERO; /* 0: the system's */
-    loop_stream_close_cb *on_close LOOP_NONE; /* for loop_destroy(), and closes without a callback of their own */
+    uint32_t flags                     LOOP_ZERO; /* enum loop_stream_flags; unknown bits give -EINVAL */
+    uint32_t write_bytes_max           LOOP_ZERO; /* 0: 64 MiB; more bytes queued than this: -ENOBUFS */
+    uint64_t connect_timeout_ns        LOOP_ZERO; /* 0: the system's */
+    loop_stream_close_cb *on_close     LOOP_NONE; /* for loop_destroy(), and closes without a callback of their own */
+    /* Set on the socket, copied; loop_stream_open() and loop_stream_connect() fail if they cannot be. Connections of a
+     * listener inherit those of loop_listener_options.tcp, at no cost. */
+    const struct loop_tcp_options *tcp LOOP_NONE;
+    /* For loop_stream_open(): fd came from this listener. The stream gives its room in connections_max back when it has
+     * closed, also after the listener has; and fd needs no check. */
+    struct loop_listener *listener     LOOP_NONE;
 };
 
 enum loop_write_flags {
@@ -59,7 +66,8 @@ struct loop_stream {
         struct loop_object                  object;
         struct loop_task                    task; /* what is to be done before the loop waits */
         const struct loop_stream_transport *transport;
-        struct stream_more                 *more; /* what few streams need; NULL: none of it */
+        struct loop_listener_ticket        *ticket; /* of the listener's limit; NULL: none */
+        struct stream_more                 *more;   /* what few streams need; NULL: none of it */
         loop_stream_read_cb                *on_read;
         loop_stream_event_cb               *on_event; /* of the connect, afterwards of the shutdown */
         loop_stream_close_cb               *on_close;

@@ -421,6 +421,74 @@ START_TEST(no_memory_to_hold)
 }
 END_TEST
 
+/* Goal: a stream given its listener returns the room when it has closed, also after the listener has. Method: a limit
+ * of one, three clients served one after another; the third stream outlives the listener. */
+START_TEST(streams_return_the_room)
+{
+    struct loop               *loop = test_loop_new(NULL);
+    struct door                door;
+    struct loop_stream_options options = {.listener = &door.listener};
+    struct end                 ends[3] = {0};
+    int                        clients[3];
+
+    limited_open(loop, &door, _i, 1);
+    dial(&door, clients, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        run_until(loop, door.accepted == i + 1);
+        end_open(loop, &ends[i], door.fds[i], &options);
+        settle(loop);
+        ck_assert_uint_eq(door.accepted, i + 1);
+        if (i < 2) {
+            end_close(&ends[i]);
+            run_until(loop, ends[i].closes == 1);
+        }
+    }
+    door.accepted = 0; /* they are the streams' */
+    door_close(loop, &door);
+    end_close(&ends[2]);
+    run_until(loop, ends[2].closes == 1);
+    hang_up(clients, 3);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: what a stream's socket shall be set to is set, and what cannot be is told and opens nothing. */
+START_TEST(options_of_streams)
+{
+    static const struct loop_tcp_options good = {.flags = LOOP_TCP_NODELAY, .keepalive_idle_s = 77};
+    static const struct loop_tcp_options bad = {.congestion = "no-such-thing"};
+    struct loop_stream_options           options = {.tcp = &bad};
+    struct loop_tcp_options              set;
+    struct loop                         *loop = test_loop_new(NULL);
+    struct end                           end = {0};
+    struct loop_address                  address;
+    int                                  fds[2], listening;
+
+    net_pair(NET_TCP4, fds);
+    ck_assert_int_eq(loop_stream_open(loop, &end.stream, fds[0], &options), -ENOENT);
+    options.tcp = &good;
+    end_open(loop, &end, fds[0], &options);
+    ck_assert_int_eq(loop_tcp_get(fds[0], &set), 0);
+    ck_assert_uint_eq(set.keepalive_idle_s, 77);
+    end_close(&end);
+    run_until(loop, end.closes == 1);
+    test_close(fds[1]);
+
+    listening = net_listen(NET_TCP4, 5, &address);
+    end = (struct end){0};
+    options.tcp = &bad;
+    ck_assert_int_eq(loop_stream_connect(loop, &end.stream, &address, &options, end_connect_cb), -ENOENT);
+    options.tcp = &good;
+    end_connect(loop, &end, &address, &options);
+    ck_assert_int_eq(loop_tcp_get(loop_stream_fd(&end.stream), &set), 0);
+    ck_assert_uint_eq(set.keepalive_idle_s, 77);
+    end_close(&end);
+    run_until(loop, end.closes == 1);
+    test_close(listening);
+    test_loop_free(loop);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("net/listener_limit");
@@ -439,5 +507,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, any_order, 0, 12);
     tcase = test_case(suite, "memory");
     tcase_add_test(tcase, no_memory_to_hold);
+    tcase = test_case(suite, "streams");
+    tcase_add_loop_test(tcase, streams_return_the_room, 0, net_kinds());
+    tcase_add_test(tcase, options_of_streams);
     return suite;
 }
