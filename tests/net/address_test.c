@@ -282,6 +282,149 @@ START_TEST(wrong_addresses)
 }
 END_TEST
 
+/* Goal: texts with a port, as configurations have them; what is formatted comes back. Method: a table, wrong ones
+ * among it; the port given is for texts without one. */
+START_TEST(texts_with_ports)
+{
+    static const struct {
+        const char *text, *formatted; /* NULL: the error */
+        int         error;
+    } cases[] = {
+        {"192.0.2.1:80", "192.0.2.1:80", 0},
+        {"192.0.2.1", "192.0.2.1:7", 0},
+        {"0.0.0.0:0", "0.0.0.0:0", 0},
+        {"192.0.2.1:65535", "192.0.2.1:65535", 0},
+        {"192.0.2.1:00080", "192.0.2.1:80", 0},
+        {"[::1]:80", "[::1]:80", 0},
+        {"[::1]", "[::1]:7", 0},
+        {"::1", "[::1]:7", 0},
+        {"2001:db8::1:80", "[2001:db8::1:80]:7", 0},
+        {"[::]:0", "[::]:0", 0},
+        {"[fe80::1%lo]:80", "[fe80::1%lo]:80", 0},
+        {"[::ffff:192.0.2.1]:443", "[::ffff:192.0.2.1]:443", 0},
+        {"[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:1", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:1", 0},
+        {"unix:/run/x", "unix:/run/x", 0},
+        {"unix:@x:80", "unix:@x:80", 0},
+        {"", NULL, -EINVAL},
+        {":80", NULL, -EINVAL},
+        {"192.0.2.1:", NULL, -EINVAL},
+        {"192.0.2.1:65536", NULL, -EINVAL},
+        {"192.0.2.1:99999999999999999999999999", NULL, -EINVAL},
+        {"192.0.2.1:-1", NULL, -EINVAL},
+        {"192.0.2.1:+1", NULL, -EINVAL},
+        {"192.0.2.1: 80", NULL, -EINVAL},
+        {"192.0.2.1:80 ", NULL, -EINVAL},
+        {"192.0.2.1:http", NULL, -EINVAL},
+        {"192.0.2.1000000000000000000:80", NULL, -EINVAL},
+        {"[192.0.2.1]:80", NULL, -EINVAL},
+        {"[::1]:", NULL, -EINVAL},
+        {"[::1]80", NULL, -EINVAL},
+        {"[::1", NULL, -EINVAL},
+        {"[]:80", NULL, -EINVAL},
+        {"[", NULL, -EINVAL},
+        {"[::1]]:80", NULL, -EINVAL},
+        {"[[::1]]:80", NULL, -EINVAL},
+        {"[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]:80", NULL, -EINVAL},
+        {"[fe80::1%no-such-if]:80", NULL, -ENODEV},
+        {"localhost:80", NULL, -EINVAL},
+    };
+    struct loop_address before, address;
+
+    memset(&before, 0xa5, sizeof(before));
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        int r;
+
+        address = before;
+        r = loop_address_parse_port(&address, cases[i].text, 7);
+        ck_assert_msg(r == cases[i].error, "\"%s\": %s, not %s", cases[i].text, error_text(r),
+                      error_text(cases[i].error));
+        if (r == 0)
+            expect_text(&address, cases[i].formatted);
+        else
+            ck_assert(memcmp(&address, &before, sizeof(address)) == 0);
+    }
+    ck_assert_int_eq(loop_address_parse_port(NULL, "::1", 7), -EINVAL);
+    ck_assert_int_eq(loop_address_parse_port(&address, NULL, 7), -EINVAL);
+}
+END_TEST
+
+/* Goal: the host alone, in the form that is parsed again. */
+START_TEST(hosts_alone)
+{
+    static const char *const texts[] = {"192.0.2.1", "::1", "fe80::1%lo", "unix:/run/x", "unix:@x"};
+    struct loop_address      again;
+
+    for (size_t i = 0; i < TEST_COUNT(texts); i++) {
+        struct loop_address address = net_parse(texts[i], 80);
+        char                text[LOOP_ADDRESS_TEXT_MAX] = "untouched";
+        size_t              length = strlen(texts[i]);
+
+        ck_assert_int_eq(loop_address_format_host(&address, text, length), -ENOSPC);
+        ck_assert_str_eq(text, "untouched");
+        ck_assert_int_eq(loop_address_format_host(&address, text, length + 1), (int)length);
+        ck_assert_str_eq(text, texts[i]);
+        ck_assert_int_eq(loop_address_parse(&again, text, 80), 0);
+        ck_assert_int_eq(loop_address_compare(&again, &address), 0);
+    }
+    ck_assert_int_eq(loop_address_format_host(&(struct loop_address){0}, (char[8]){0}, 8), -EINVAL);
+    ck_assert_int_eq(loop_address_format_host(NULL, (char[8]){0}, 8), -EINVAL);
+    ck_assert_int_eq(loop_address_format_host(&again, NULL, 8), -EINVAL);
+}
+END_TEST
+
+/* Goal: ports are set where there are any, and nowhere else. */
+START_TEST(ports_set)
+{
+    struct loop_address address = net_parse("192.0.2.1", 80), before;
+
+    ck_assert_int_eq(loop_address_port_set(&address, 0x1234), 0);
+    expect_text(&address, "192.0.2.1:4660");
+    address = net_parse("fe80::1%lo", 80);
+    ck_assert_int_eq(loop_address_port_set(&address, 65535), 0);
+    expect_text(&address, "[fe80::1%lo]:65535");
+    address = before = net_parse("unix:/x", 0);
+    ck_assert_int_eq(loop_address_port_set(&address, 80), -EAFNOSUPPORT);
+    ck_assert(memcmp(&address, &before, sizeof(address)) == 0);
+    ck_assert_int_eq(loop_address_port_set(&(struct loop_address){0}, 80), -EAFNOSUPPORT);
+    ck_assert_int_eq(loop_address_port_set(NULL, 80), -EINVAL);
+}
+END_TEST
+
+/* Goal: an order in which no two that differ are equal, by address before port; what says nothing does not count.
+ * Method: a sorted list, each compared with each. */
+START_TEST(order)
+{
+    static const struct {
+        const char *text;
+        uint16_t    port;
+    } sorted[] = {
+        {"unix:@a", 0},    {"unix:@ab", 0},  {"unix:@b", 0},     {"unix:/a", 0},          {"unix:/ab", 0},
+        {"unix:/b", 0},    {"0.0.0.0", 80},  {"127.0.0.1", 1},   {"127.0.0.1", 256},      {"128.0.0.0", 0},
+        {"::", 80},        {"::1", 1},       {"::1", 2},         {"::ffff:127.0.0.1", 1}, {"fe80::1", 80},
+        {"fe80::1%1", 80}, {"fe80::1%2", 1}, {"fe80::1%300", 1},
+    };
+    struct loop_address path = net_parse("unix:/a", 0), other = net_parse("unix:/a", 0), six = net_parse("::1", 1);
+
+    for (size_t i = 0; i < TEST_COUNT(sorted); i++) {
+        for (size_t j = 0; j < TEST_COUNT(sorted); j++) {
+            struct loop_address a = net_parse(sorted[i].text, sorted[i].port);
+            struct loop_address b = net_parse(sorted[j].text, sorted[j].port);
+            int                 sign = loop_address_compare(&a, &b);
+
+            ck_assert_msg((sign < 0) == (i < j) && (sign > 0) == (i > j), "%s and %s: %d", sorted[i].text,
+                          sorted[j].text, sign);
+        }
+    }
+    other.size = sizeof(struct sockaddr_un); /* as some callers of bind(2) give it */
+    ck_assert_int_eq(loop_address_compare(&path, &other), 0);
+    other = six;
+    ((struct sockaddr_in6 *)&other.storage)->sin6_flowinfo = 7;
+    ck_assert_int_eq(loop_address_compare(&six, &other), 0);
+    ck_assert_int_ne(loop_address_compare(&six, &(struct loop_address){0}), 0);
+    ck_assert_int_eq(loop_address_compare(&(struct loop_address){0}, &(struct loop_address){0}), 0);
+}
+END_TEST
+
 /* Goal: what the kernel says of unix sockets is shown. Method: an unbound socket, one that the kernel named, and a name
  * with zero bytes. */
 START_TEST(unix_names_of_the_kernel)
@@ -347,7 +490,13 @@ START_TEST(random_bytes)
                 *strrchr(inner, bracket ? ']' : ':') = '\0';
             ck_assert_int_eq(loop_address_parse(&again, inner, loop_address_port(&address)), 0);
             ck_assert_msg(memcmp(&again, &address, sizeof(again)) == 0, "\"%s\" comes back as \"%s\"", text, first);
+            if (strncmp(text, "unix:", 5) != 0 || text[5] != '@') { /* its zero bytes are written @ */
+                ck_assert_int_eq(loop_address_parse_port(&again, first, 0), 0);
+                ck_assert_int_eq(loop_address_compare(&again, &address), 0);
+            }
         }
+        if (loop_address_parse_port(&address, text, 0) == 0)
+            ck_assert_int_gt(loop_address_format(&address, (char[LOOP_ADDRESS_TEXT_MAX]){0}, LOOP_ADDRESS_TEXT_MAX), 0);
         free(text);
 
         for (size_t i = 0; i < sizeof(address); i++)
@@ -379,6 +528,10 @@ Suite *test_suite(void)
     tcase_add_test(tcase, wrong_texts);
     tcase_add_test(tcase, unix_names_of_every_length);
     tcase_add_test(tcase, truncation);
+    tcase_add_test(tcase, texts_with_ports);
+    tcase_add_test(tcase, hosts_alone);
+    tcase_add_test(tcase, ports_set);
+    tcase_add_test(tcase, order);
     tcase_add_test(tcase, wrong_addresses);
     tcase_add_test(tcase, unix_names_of_the_kernel);
     tcase_add_test(tcase, random_bytes);
