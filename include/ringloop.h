@@ -8,6 +8,7 @@
 #include <ringloop/fanout.h>
 #include <ringloop/fixed.h>
 #include <ringloop/forward.h>
+#include <ringloop/interface.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
 #include <ringloop/mode.h>
@@ -21,6 +22,7 @@
 #include <ringloop/opcode.h>
 #include <ringloop/post.h>
 #include <ringloop/request.h>
+#include <ringloop/resolve.h>
 #include <ringloop/sendfile.h>
 #include <ringloop/socket.h>
 #include <ringloop/stream.h>

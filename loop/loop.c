@@ -461,6 +461,8 @@ int loop_destroy(struct loop *loop)
     context_pool_destroy(loop);
     mode_destroy(loop);
     pipes_destroy(loop);
+    if (loop->resolver != NULL)
+        loop->resolver->free(loop, loop->resolver);
     blocks_destroy(loop);
     memory_free(loop, loop->backlog.sqes);
     memory_free(loop, loop->chain.sqes);

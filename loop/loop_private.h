@@ -84,6 +84,11 @@ struct loop_object_class {
     void (*close)(struct loop_object *object);
 };
 
+/* What a module above loop/ keeps with the loop from its first use on: freed when the loop has ended. */
+struct loop_attachment {
+    void (*free)(struct loop *loop, struct loop_attachment *attachment);
+};
+
 struct loop {
     /* Touched by every operation. */
     const void         *owner;    /* an address that only the owning thread has; NULL before the first run */
@@ -155,6 +160,8 @@ struct loop {
     struct shared    *shared;   /* with LOOP_MODE_SHARED */
 
     struct mode_state mode;
+
+    struct loop_attachment *resolver; /* of net/resolve.c; NULL before its first use */
 
     void                 *data; /* the user's */
     struct loop_options   options;

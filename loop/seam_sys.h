@@ -62,6 +62,18 @@ struct sys_file {
 int sys_file(const char *path, struct sys_file *ret_file);
 int sys_chmod(const char *path, uint32_t mode);
 int sys_unlink(const char *path);
+/* getaddrinfo(3) and getnameinfo(3), which may block for long: any thread. Their errors as net/ tells them: resolve.h.
+ * Of a name, what is of size 0 is not looked up. */
+struct addrinfo;
+int  sys_addresses(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list);
+void sys_addresses_free(struct addrinfo *list);
+int  sys_name(const struct sockaddr *addr, socklen_t size, char *host, size_t host_size, char *service,
+              size_t service_size, int flags);
+
+/* getifaddrs(3) */
+struct ifaddrs;
+int  sys_interfaces(struct ifaddrs **ret_list);
+void sys_interfaces_free(struct ifaddrs *list);
 
 /* Reads a small file as one decimal number, e.g. a sysctl. */
 int sys_read_number(const char *path, long *ret_number);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -271,4 +273,50 @@ int sys_read_number(const char *path, long *ret_number)
     text[size] = '\0';
     *ret_number = strtol(text, NULL, 10);
     return 0;
+}
+
+static int name_error(int eai)
+{
+    switch (eai) {
+    case 0: return 0;
+    case EAI_NONAME: return -ENOENT;
+    case EAI_NODATA:
+    case EAI_ADDRFAMILY: return -ENODATA;
+    case EAI_AGAIN: return -EAGAIN;
+    case EAI_FAIL: return -EPROTO;
+    case EAI_SERVICE: return -ESRCH;
+    case EAI_BADFLAGS: return -EINVAL;
+    case EAI_FAMILY:
+    case EAI_SOCKTYPE: return -EAFNOSUPPORT;
+    case EAI_OVERFLOW: return -EOVERFLOW;
+    case EAI_MEMORY: return -ENOMEM;
+    case EAI_SYSTEM: return errno > 0 ? -errno : -EIO;
+    }
+    return -EIO;
+}
+
+int sys_addresses(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list)
+{
+    return name_error(getaddrinfo(host, service, hints, ret_list));
+}
+
+void sys_addresses_free(struct addrinfo *list)
+{
+    freeaddrinfo(list);
+}
+
+int sys_name(const struct sockaddr *addr, socklen_t size, char *host, size_t host_size, char *service,
+             size_t service_size, int flags)
+{
+    return name_error(getnameinfo(addr, size, host, (socklen_t)host_size, service, (socklen_t)service_size, flags));
+}
+
+int sys_interfaces(struct ifaddrs **ret_list)
+{
+    return result(getifaddrs(ret_list));
+}
+
+void sys_interfaces_free(struct ifaddrs *list)
+{
+    freeifaddrs(list);
 }
