@@ -5,6 +5,7 @@
 #include <ringloop/address.h>
 #include <ringloop/buffer.h>
 #include <ringloop/bundle.h>
+#include <ringloop/dial.h>
 #include <ringloop/fanout.h>
 #include <ringloop/fixed.h>
 #include <ringloop/forward.h>

@@ -7,10 +7,12 @@
 
 #include <ares.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <ringloop/op_poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/time.h>
 
 /* A channel reads /etc/resolv.conf when it is made: one that rests for so long is made anew for the next query. */
@@ -362,10 +364,31 @@ static void name_found(void *arg, int status, int timeouts, char *host, char *se
     resolve_query_end(query, r);
 }
 
+/* The IPv6 address of localhost, which hosts files often lack: c-ares 1.18 makes it up then, and loses memory. */
+static bool is_localhost6(const struct resolve_query *query)
+{
+    return !query->reverse && query->family == AF_INET6 && strcasecmp(query->host, "localhost") == 0;
+}
+
+static void answer_localhost6(struct resolve_query *query)
+{
+    const struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int                       r;
+
+    r = resolve_addresses_begin(query, 1, (query->flags & LOOP_RESOLVE_CANONICAL) != 0 ? query->host : NULL);
+    if (r == 0)
+        resolve_addresses_add(query, (const struct sockaddr *)&address, sizeof(address));
+    resolve_query_end(query, r);
+}
+
 void resolve_ares_start(struct resolve_query *query)
 {
     struct ares_server        *server = query->server;
     struct ares_addrinfo_hints hints = {.ai_family = query->family, .ai_socktype = SOCK_STREAM};
+    if (is_localhost6(query)) {
+        answer_localhost6(query);
+        return;
+    }
     query->busy = true;
     if (query->reverse) {
         /* The address as text is better made here: c-ares 1.18 adds a scope of 0 to it. */

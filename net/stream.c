@@ -168,6 +168,23 @@ static int init(struct loop *loop, struct loop_stream *stream, int fd, const str
 static const struct loop_stream_options defaults;
 
 static int check_type(int fd)
+int stream_prepare(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+{
+    int r = check_options(stream, loop, options);
+
+    if (r == 0)
+        init(loop, stream, fd, options);
+    return r;
+}
+
+void stream_connecting(struct loop_stream *stream, loop_stream_event_cb *on_connect)
+{
+    set_state(stream, STREAM_CONNECTING);
+    stream->priv.on_event = on_connect;
+    object_open(stream->priv.object.loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
+}
+
+int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
 {
     int       r, type = 0;
     socklen_t size = sizeof(type);
@@ -225,10 +242,8 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
         r = (int)id;
         goto fail_fd;
     }
-    set_state(stream, STREAM_CONNECTING);
     stream->priv.write_id = op_of_object(loop, id); /* nothing is sent before */
-    stream->priv.on_event = on_connect;
-    object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
+    stream_connecting(stream, on_connect);
     return 0;
 fail_fd:
     sys_close(fd);

@@ -32,8 +32,11 @@ enum stream_state {
     STREAM_REQUEST_READS = 1 << 14,  /* read_id is the receive of a request */
 };
 
+struct stream_search;
+
 /* What only some streams need, made when it is first needed. */
 struct stream_more {
+    struct stream_search    *search;               /* while it is being connected by name */
     struct stream_request   *request;              /* NULL before the first */
     struct stream_deadlines *deadlines;            /* NULL: none */
     struct stream_forward   *forward;              /* what it receives goes to another; NULL: not */
@@ -95,6 +98,11 @@ static inline void stream_work(struct loop_stream *stream)
 struct stream_more *stream_more(struct loop_stream *stream); /* makes it; NULL without memory */
 
 void stream_break(struct loop_stream *stream, int error); /* as if the connection had failed so */
+
+/* Connecting, in two steps: what is allowed, with nothing open yet (0 or an errno); and from now on. write_id says that
+ * it is in flight. */
+int  stream_prepare(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options);
+void stream_connecting(struct loop_stream *stream, loop_stream_event_cb *on_connect);
 
 /* stream.c: events from the transport */
 void stream_connected(struct loop_stream *stream, int error);

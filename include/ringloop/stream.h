@@ -98,6 +98,16 @@ LOOP_API LOOP_MUST_USE int loop_stream_connect(struct loop *loop, struct loop_st
                                                const struct loop_stream_options *options,
                                                loop_stream_event_cb             *on_connect);
 
+/* The same for a host of any number of addresses, of which the first that answers is taken; host and service as
+ * loop_resolve_start() takes them. dial (may be NULL): how they are looked up and tried, see dial.h; its timeout_ns is
+ * replaced by a connect_timeout_ns that is not 0. Until it is connected the stream has no descriptor. Returns also what
+ * loop_dial_name() returns; on_connect also gets its errors. */
+struct loop_dial_options;
+LOOP_API LOOP_MUST_USE int loop_stream_connect_name(struct loop *loop, struct loop_stream *stream, const char *host,
+                                                    const char *service, const struct loop_dial_options *dial,
+                                                    const struct loop_stream_options *options,
+                                                    loop_stream_event_cb             *on_connect);
+
 /* Starts, or after a stop resumes, reading; on_read (not NULL) replaces an earlier one. Returns 0, also when reading
  * already; -ENOTCONN before the connection stands or after the end or an error was read, -EBUSY while a request of
  * request.h is waiting or it is being forwarded, -EINVAL if not open or closing, -ENOBUFS at the limit of operations,

@@ -12,6 +12,7 @@
  *   garbage     half of an answer
  *   silent      nothing is answered
  *   held...     as both, but not before it is let; held4..., held6...: the one of the kind is held alone
+ *   held...loop...  the same with 127.0.0.1 and ::1
  *   mixed       A 192.0.2.1, AAAA with SERVFAIL
  *   all others  no such name
  * Reverse: 192.0.2.1 and 2001:db8::1 are both.test; 192.0.2.66 SERVFAIL. */

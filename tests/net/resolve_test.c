@@ -396,6 +396,8 @@ START_TEST(hosts_file)
     for (size_t i = 0; i < look.count; i++)
         ck_assert(loop_address_compare(&look.addresses[i], &(struct loop_address){0}) != 0 &&
                   (strstr(look.text, "127.0.0.1:80") != NULL || strstr(look.text, "[::1]:80") != NULL));
+    expect("localhost", "80", with(0, AF_INET), 0, "127.0.0.1:80", NULL);
+    expect("localhost", "80", with(0, AF_INET6), 0, "[::1]:80", NULL);
     if (by_system)
         expect("filehost", "80", with(0, 0), 0, "192.0.2.99:80", NULL);
     ck_assert_uint_eq(server.asked, 0);
