@@ -62,8 +62,15 @@ static struct resolve_query *query_new(struct resolver *resolver, size_t text_by
         return NULL;
     memset(query, 0, sizeof(*query));
     query->resolver = resolver;
+    query->counted = true;
     resolver->queries++;
     return query;
+}
+
+static void count_out(struct resolve_query *query)
+{
+    query->resolver->queries -= query->counted;
+    query->counted = false;
 }
 
 static void query_free(struct resolve_query *query)
@@ -76,7 +83,7 @@ static void query_free(struct resolve_query *query)
     if (query->server != NULL)
         resolve_ares_forget(query);
 #endif
-    resolver->queries--;
+    count_out(query);
     memory_free(resolver->loop, query->addresses);
     memory_free(resolver->loop, query);
 }
@@ -218,6 +225,8 @@ static void tell(struct loop *loop, struct loop_task *task)
     object_gone(&request->priv.object, true);
     request->priv.state = REQUEST_IDLE;
     request->priv.query = NULL;
+    if (query != NULL)
+        count_out(query); /* so that the callback may start the next at the limit */
     resolver->telling = query;
     if (on_name != NULL)
         on_name(request, error, error < 0 ? NULL : query->host, error < 0 ? NULL : query->service);

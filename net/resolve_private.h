@@ -30,6 +30,7 @@ struct resolve_query {
     loop_id              work;      /* of a thread; 0: none */
     bool                 busy;      /* a backend has it, and ends it */
     bool                 with_host; /* what the thread does */
+    bool                 counted;   /* in resolver->queries */
     bool                 reverse;
     bool                 service_known; /* service is a number; or, reverse, the text is there */
     uint32_t             flags;

@@ -655,7 +655,16 @@ END_TEST
 
 /* ---- limits */
 
-/* Goal: there is a limit, with its errno and counter, which also counts what was given up and is still under way. */
+static void restart_then(struct look *look)
+{
+    struct loop_resolve_options options = with(0, 0);
+
+    if (look->calls == 1)
+        must_start(look, "192.0.2.7", "80", &options);
+}
+
+/* Goal: there is a limit, with its errno and counter, which also counts what was given up and is still under way. At
+ * the limit a callback can start the next all the same. */
 START_TEST(limit)
 {
     struct look                *looks = calloc(LOOP_RESOLVES_MAX + 1, sizeof(*looks));
@@ -682,6 +691,16 @@ START_TEST(limit)
     run_until(loop, looks[0].calls == 2);
     ck_assert_int_eq(looks[0].error, 0);
     test_loop_drop(loop);
+    make_loop(NULL);
+    memset(looks, 0, (LOOP_RESOLVES_MAX + 1) * sizeof(*looks));
+    for (int i = 0; i < LOOP_RESOLVES_MAX; i++) {
+        looks[i].then = restart_then;
+        must_start(&looks[i], "192.0.2.7", "80", &options);
+    }
+    test_run(loop);
+    for (int i = 0; i < LOOP_RESOLVES_MAX; i++)
+        ck_assert(looks[i].calls == 2 && looks[i].error == 0);
+    test_loop_free(loop);
     name_server_close(&server);
     free(looks);
 }
