@@ -3,17 +3,16 @@
 #include "net/stream_private.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <ringloop/dial.h>
 
 /* Of the stream's write_id: nothing is sent before the dial has ended. */
 static const loop_id searching = INT64_MAX;
 
 struct stream_search {
-    struct loop_dial    dial;
-    struct loop_stream *stream;
-    bool                nodelay;
+    struct loop_dial           dial;
+    struct loop_stream        *stream;
+    struct loop_stream_options options; /* for the socket that is found */
+    struct loop_tcp_options    tcp;
 };
 
 static void cancel_search(struct loop_stream *stream)
@@ -34,19 +33,19 @@ static void dialed(struct loop_dial *dial, int fd, const struct loop_address *ad
 {
     struct stream_search *search = container_of(dial, struct stream_search, dial);
     struct loop_stream   *stream = search->stream;
-    bool                  nodelay = search->nodelay;
+    int                   r = fd < 0 ? fd : stream_socket_options(fd, &search->options);
 
     (void)address;
     stream->priv.more->search = NULL;
     memory_free(stream->priv.object.loop, search);
     stream->priv.write_id = 0;
-    if (fd >= 0) {
+    if (r < 0 && fd >= 0)
+        sys_close(fd);
+    if (r == 0) {
         stream->priv.fd = fd;
         stream->priv.transport = &stream_socket_transport;
-        if (nodelay)
-            (void)socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     }
-    stream_connected(stream, fd < 0 ? fd : 0);
+    stream_connected(stream, r);
 }
 
 static int search_start(struct loop *loop, struct loop_stream *stream, const char *host, const char *service,
@@ -65,8 +64,12 @@ static int search_start(struct loop *loop, struct loop_stream *stream, const cha
         return -ENOMEM;
     *search = (struct stream_search){
         .stream = stream,
-        .nodelay = options != NULL && (options->flags & LOOP_STREAM_NODELAY) != 0,
+        .options.flags = options == NULL ? 0 : options->flags,
     };
+    if (options != NULL && options->tcp != NULL) {
+        search->tcp = *options->tcp;
+        search->options.tcp = &search->tcp;
+    }
     r = loop_dial_name(loop, &search->dial, host, service, &complete, dialed);
     if (r < 0)
         memory_free(loop, search);

@@ -145,12 +145,10 @@ static int check_options(const struct loop_stream *stream, const struct loop *lo
     return loop->destroying ? -ECANCELED : 0;
 }
 
-static int init(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
-{
-    int r = options->tcp == NULL ? 0 : loop_tcp_set(fd, options->tcp);
+static const struct loop_stream_options defaults;
 
-    if (r < 0)
-        return r;
+static void init(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+{
     stream->priv = (struct loop_stream_private){
         .object.loop = loop,
         .task.run = run_task,
@@ -160,18 +158,22 @@ static int init(struct loop *loop, struct loop_stream *stream, int fd, const str
         .state = (options->flags & LOOP_STREAM_UNREF) != 0 ? STREAM_UNREF : 0,
         .fd = fd,
     };
-    if ((options->flags & LOOP_STREAM_NODELAY) != 0)
-        (void)socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* no effect where it is not tcp */
-    return 0;
 }
 
-static const struct loop_stream_options defaults;
+int stream_socket_options(int fd, const struct loop_stream_options *options)
+{
+    if ((options->flags & LOOP_STREAM_NODELAY) != 0)
+        (void)socket_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* no effect where it is not tcp */
+    return options->tcp == NULL ? 0 : loop_tcp_set(fd, options->tcp);
+}
 
-static int check_type(int fd)
 int stream_prepare(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
 {
-    int r = check_options(stream, loop, options);
+    int r;
 
+    if (options == NULL)
+        options = &defaults;
+    r = options->listener != NULL ? -EINVAL : check_options(stream, loop, options);
     if (r == 0)
         init(loop, stream, fd, options);
     return r;
@@ -184,7 +186,7 @@ void stream_connecting(struct loop_stream *stream, loop_stream_event_cb *on_conn
     object_open(stream->priv.object.loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
 }
 
-int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+static int check_type(int fd)
 {
     int       r, type = 0;
     socklen_t size = sizeof(type);
@@ -206,9 +208,10 @@ int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, cons
     if (r == 0 && options->listener == NULL)
         r = check_type(fd);
     if (r == 0)
-        r = init(loop, stream, fd, options);
+        r = stream_socket_options(fd, options);
     if (r < 0)
         return r;
+    init(loop, stream, fd, options);
     if (options->listener != NULL)
         stream->priv.ticket = listener_count_take(options->listener);
     set_state(stream, STREAM_OPEN);
@@ -233,9 +236,10 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
     fd = socket_stream(address);
     if (fd < 0)
         return fd;
-    r = init(loop, stream, fd, options);
+    r = stream_socket_options(fd, options);
     if (r < 0)
         goto fail_fd;
+    init(loop, stream, fd, options);
     id = loop_connect(loop, fd, (const struct sockaddr *)&address->storage, address->size, connect_done, stream,
                       LOOP_TERMS(.timeout_ns = options->connect_timeout_ns, .flags = LOOP_UNCHAINED));
     if (id < 0) {
@@ -247,7 +251,7 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
     return 0;
 fail_fd:
     sys_close(fd);
-    stream->priv = (struct loop_stream_private){0};
+    stream->priv = (struct loop_stream_private){0}; /* closed, as it was */
     return r;
 }
 

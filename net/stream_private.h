@@ -103,6 +103,7 @@ void stream_break(struct loop_stream *stream, int error); /* as if the connectio
  * it is in flight. */
 int  stream_prepare(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options);
 void stream_connecting(struct loop_stream *stream, loop_stream_event_cb *on_connect);
+int  stream_socket_options(int fd, const struct loop_stream_options *options); /* those that are the socket's */
 
 /* stream.c: events from the transport */
 void stream_connected(struct loop_stream *stream, int error);
