@@ -25,8 +25,10 @@ struct server_options server_init(int argc, char **argv)
             options.stats = true;
         else if (strcmp(argv[i], "--port") == 0 && i + 1 < argc)
             options.port = (uint16_t)cli_number("--port", argv[++i], 0, UINT16_MAX);
+        else if (strcmp(argv[i], "--backend") == 0 && i + 1 < argc)
+            options.backend = (uint16_t)cli_number("--backend", argv[++i], 1, UINT16_MAX);
         else
-            die("usage: %s [--port N] [--stats]", program_invocation_short_name);
+            die("usage: %s [--port N] [--backend N] [--stats]", program_invocation_short_name);
     }
     signal(SIGPIPE, SIG_IGN);
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)

@@ -1,6 +1,6 @@
 /* bench/common/server.h: what the servers under test share: command line, listening socket, life line, statistics.
  *
- * SERVER [--port N] [--stats]
+ * SERVER [--port N] [--backend N] [--stats]
  * Listens on 127.0.0.1 (port 0 or none: any), prints "ready PORT" and serves until SIGTERM or SIGINT, then exits with
  * 0. With --stats the last line on stdout is one JSON object. What differs between the servers is only the loop. */
 #ifndef BENCH_COMMON_SERVER_H
@@ -19,6 +19,7 @@ enum {
 
 struct server_options {
     uint16_t port;
+    uint16_t backend; /* of a proxy: the port on 127.0.0.1 that it connects to */
     bool     stats;
 };
 

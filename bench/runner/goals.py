@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import echo, nop, timers, write
+from . import churn, echo, nop, proxy, resp, timers, write
 from .results import geometric_mean, print_table
 
 
@@ -23,6 +23,21 @@ class Goal:
         if self.value is None:
             return 'not measured'
         return 'pass' if self.met else 'MISS'
+
+
+def cpu_ratio(results, bench, contender, peer):
+    """Geometric mean over all cases that were measured, or None."""
+    ratios = [results.ratio(bench.NAME, case, contender, peer, 'cpu_ns_per_op') for case in results.cases(bench.NAME)]
+    return geometric_mean(ratios) if ratios and None not in ratios else None
+
+
+def libuv_goals(bench, text, limit):
+    """One goal: the CPU time of all cases, compared with libuv."""
+    def make(results):
+        return [Goal(bench.NAME, f'CPU per {text}, ratio to libuv (geomean)', limit,
+                     cpu_ratio(results, bench, 'ringloop', 'libuv'), cpu_ratio(results, bench, 'liburing', 'libuv'))]
+
+    return make
 
 
 def echo_ratio(results, contender, peer):
@@ -70,7 +85,9 @@ def write_goals(results):
 
 def goals_of(benches, results):
     makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals,
-              write.NAME: write_goals}
+              write.NAME: write_goals, resp.NAME: libuv_goals(resp, 'request', 0.80),
+              churn.NAME: libuv_goals(churn, 'connection', 1.00),
+              proxy.NAME: libuv_goals(proxy, 'message', 0.85)}
     return [goal for name, make in makers.items() if name in benches for goal in make(results)]
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,17 +135,22 @@ def read_line(process, timeout_s):
     return line.decode()
 
 
+def environment_of(server):
+    environment = dict(os.environ)
+    if not server.endswith('_ringloop'):  # the peers leave open connections to the end of the process
+        environment['ASAN_OPTIONS'] = environment.get('ASAN_OPTIONS', '') + ':detect_leaks=0'
+    return environment
+
+
 class Server:
     """A server under test, from its ready line to its exit status 0."""
 
-    def __init__(self, programs, name, cpu=None, scheduler=None):
+    def __init__(self, programs, name, cpu=None, scheduler=None, arguments=('--stats',)):
         self.name = name
         self.stats = None
-        environment = dict(os.environ)
-        if name != 'echo_ringloop':  # the peers leave open connections to the end of the process
-            environment['ASAN_OPTIONS'] = environment.get('ASAN_OPTIONS', '') + ':detect_leaks=0'
-        self.process = programs.start([programs.path(name), '--stats'], cpu, scheduler, stdin=subprocess.DEVNULL,
-                                      stdout=subprocess.PIPE, bufsize=0, env=environment)
+        self.tells_stats = '--stats' in arguments
+        self.process = programs.start([programs.path(name), *arguments], cpu, scheduler, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, bufsize=0, env=environment_of(name))
         words = read_line(self.process, READY_S).split()
         if len(words) != 2 or words[0] != 'ready':
             self.process.kill()
@@ -165,7 +171,12 @@ class Server:
             raise BenchError(f'{self.name} did not end within {END_S} s of SIGTERM') from None
         if self.process.returncode != 0:
             raise BenchError(f'{self.name} ended with status {self.process.returncode}')
-        self.stats = last_json(output.decode(), [self.name])
+        if self.tells_stats:
+            self.stats = last_json(output.decode(), [self.name])
+
+    def cpu_ns(self):
+        """CPU time of all its threads so far, user and system."""
+        return time.clock_gettime_ns(~self.pid << 3 | 2)  # as clock_getcpuclockid(3) makes it
 
     def kill(self):
         if self.process.poll() is None:
@@ -174,9 +185,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(programs, name, cpu=None, scheduler=None):
+def serving(programs, name, cpu=None, scheduler=None, arguments=('--stats',)):
     """with serving(…) as server: a server that is asked to end when the work is done, and killed when it failed."""
-    server = Server(programs, name, cpu, scheduler)
+    server = Server(programs, name, cpu, scheduler, arguments)
     try:
         yield server
         server.end()
