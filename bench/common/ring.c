@@ -55,7 +55,7 @@ struct io_uring_sqe *ring_sqe(struct ring *ring, const void *object, unsigned in
 
 void ring_accept(struct ring *ring, int listener, unsigned int event)
 {
-    io_uring_prep_multishot_accept(ring_sqe(ring, NULL, event), listener, NULL, NULL, SOCK_CLOEXEC);
+    io_uring_prep_multishot_accept(ring_sqe(ring, NULL, event), listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
 void ring_receive(struct ring *ring, int fd, const void *object, unsigned int event)

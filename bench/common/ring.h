@@ -30,7 +30,7 @@ void ring_open(struct ring *ring);
 /* Room for one request. A full queue is submitted first, which loses and reorders nothing. */
 struct io_uring_sqe *ring_sqe(struct ring *ring, const void *object, unsigned int event);
 
-void ring_accept(struct ring *ring, int listener, unsigned int event);                /* multishot */
+void ring_accept(struct ring *ring, int listener, unsigned int event); /* multishot; nonblocking sockets */
 void ring_receive(struct ring *ring, int fd, const void *object, unsigned int event); /* multishot, provided buffers */
 void ring_cancel(struct ring *ring, const void *object, unsigned int event);
 void ring_close(struct ring *ring, int fd);

@@ -1,6 +1,9 @@
 /* TCP proxy on bare liburing: multishot receives into one ring of provided buffers, which are sent to the other side
  * from where they are, with one MSG_WAITALL send in flight a direction.
  *
+ * A direction that got much in one turn is a stream: it goes over to polls and splice(2), which costs a third of it or
+ * less, and comes back when the passes have become small, where receive and send are cheaper.
+ *
  * Limits it states rather than solves: a side that does not read holds up to 64 of the 256 buffers. */
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,16 +15,20 @@
 #include "common/cli.h"
 #include "common/ring.h"
 #include "common/server.h"
+#include "proxy/move.h"
 
 enum {
     HELD_MAX = SERVER_UNSENT_MAX / RING_BUFFER_BYTES,       /* buffers a direction may hold before it pauses … */
     HELD_RESUME = SERVER_UNSENT_RESUME / RING_BUFFER_BYTES, /* … until it is down to this */
     VECTOR_MAX = 64,                                        /* pieces of one send */
     VECTORS = RING_BUFFERS / 2, /* sends of two or more pieces that all buffers are enough for */
+    STREAM_BYTES = 64 * 1024,   /* received in a turn: a stream begins */
+    SMALL_BYTES = 16 * 1024,    /* spliced in a pass: a small one … */
+    SMALL_PASSES = 8,           /* … of which so many in a row end it */
     NO_BUFFER = -1,
 };
 
-enum event { EVENT_ACCEPT, EVENT_SIGNAL, EVENT_CONNECT, EVENT_RECEIVE, EVENT_SEND };
+enum event { EVENT_ACCEPT, EVENT_SIGNAL, EVENT_CONNECT, EVENT_RECEIVE, EVENT_SEND, EVENT_POLL };
 
 /* A buffer that is out of the ring belongs to the queue of one direction. */
 struct buffer {
@@ -38,6 +45,11 @@ struct direction {
     uint32_t           held;        /* how many they are */
     uint32_t           sending;     /* of them in flight, from the first */
     uint32_t           sending_bytes;
+    uint32_t           turn_bytes; /* received in this turn */
+    uint32_t           small_passes;
+    struct move        move;
+    bool               splicing;  /* it is a stream; spliced once what was received is sent */
+    bool               polling;   /* a poll is armed */
     bool               receiving; /* a multishot receive is armed */
     bool               canceling; /* … and its end is asked for */
     bool               paused;    /* it has to stay unarmed: too much is unsent */
@@ -158,7 +170,8 @@ static void send_start(struct direction *direction)
 
 static bool is_idle(const struct direction *direction)
 {
-    return !direction->receiving && direction->sending == 0 && !direction->parked && !direction->touched;
+    return !direction->receiving && !direction->polling && direction->sending == 0 && !direction->parked &&
+           !direction->touched;
 }
 
 /* When both directions are through, and nothing in flight refers to them. */
@@ -168,9 +181,41 @@ static void close_if_over(struct connection *connection)
 
     if (connection->connecting || !is_idle(up) || !is_idle(down) || !(connection->broken || (up->shut && down->shut)))
         return;
+    move_end(&up->move);
+    move_end(&down->move);
     ring_close(&ring, up->from);
     ring_close(&ring, up->to);
     free(connection);
+}
+
+static void receive_stop(struct direction *direction)
+{
+    if (!direction->receiving || direction->canceling)
+        return;
+    direction->canceling = true;
+    ring_cancel(&ring, direction, EVENT_RECEIVE);
+}
+
+static void receive_more(struct direction *direction)
+{
+    if (!direction->paused && direction->held > HELD_MAX) {
+        direction->paused = true;
+        stats.pauses++;
+        receive_stop(direction);
+    } else if (direction->paused && direction->held <= HELD_RESUME) {
+        direction->paused = false;
+    }
+    if (!direction->paused && !direction->receiving && !direction->parked) {
+        direction->receiving = true;
+        direction->canceling = false;
+        ring_receive(&ring, direction->from, direction, EVENT_RECEIVE);
+    }
+}
+
+static void poll_start(struct direction *direction, int fd, unsigned int events)
+{
+    direction->polling = true;
+    io_uring_prep_poll_add(ring_sqe(&ring, direction, EVENT_POLL), fd, events);
 }
 
 static void settle_broken(struct direction *direction)
@@ -197,21 +242,16 @@ static void settle(struct direction *direction)
         close_if_over(direction->connection);
         return;
     }
-    if (!direction->paused && direction->held > HELD_MAX) {
-        direction->paused = true;
-        stats.pauses++;
-        if (direction->receiving && !direction->canceling) {
-            direction->canceling = true;
-            ring_cancel(&ring, direction, EVENT_RECEIVE);
-        }
-    } else if (direction->paused && direction->held <= HELD_RESUME) {
-        direction->paused = false;
+    if (direction->turn_bytes >= STREAM_BYTES && !direction->splicing) {
+        direction->splicing = true;
+        direction->small_passes = 0;
+        receive_stop(direction);
     }
-    if (!direction->paused && !direction->receiving && !direction->parked) {
-        direction->receiving = true;
-        direction->canceling = false;
-        ring_receive(&ring, direction->from, direction, EVENT_RECEIVE);
-    }
+    direction->turn_bytes = 0;
+    if (!direction->splicing)
+        receive_more(direction);
+    else if (direction->first == NO_BUFFER && !direction->receiving && !direction->polling)
+        poll_start(direction, direction->from, POLLIN);
 }
 
 static void break_up(struct connection *connection)
@@ -235,7 +275,7 @@ static void on_accept(const struct io_uring_cqe *cqe)
 {
     struct connection *connection;
     int                on = 1;
-    int                backend = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    int                backend = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
 
     if ((cqe->flags & IORING_CQE_F_MORE) == 0)
         ring_accept(&ring, listener, EVENT_ACCEPT);
@@ -277,6 +317,7 @@ static void on_receive(const struct io_uring_cqe *cqe, struct direction *directi
     if (cqe->res > 0) {
         stats.receives++;
         stats.bytes += (uint64_t)cqe->res;
+        direction->turn_bytes += (uint32_t)cqe->res;
     } else if (cqe->res == 0) {
         direction->ended = true;
     } else if (cqe->res == -ENOBUFS) {
@@ -301,6 +342,47 @@ static void on_send(const struct io_uring_cqe *cqe, struct direction *direction)
     touch(direction);
 }
 
+/* Short of memory for sockets, the kernel calls a target writable that takes nothing: without a rest this would be a
+ * busy loop. */
+static void target_wait(struct direction *direction, bool progress)
+{
+    static struct __kernel_timespec rest = {.tv_nsec = 1000000};
+
+    if (progress) {
+        poll_start(direction, direction->to, POLLOUT);
+        return;
+    }
+    direction->polling = true;
+    io_uring_prep_timeout(ring_sqe(&ring, direction, EVENT_POLL), &rest, 0, 0);
+}
+
+/* What comes after a pass is up to settle(), which polls the source again, or receives. */
+static void on_poll(struct direction *direction)
+{
+    uint64_t         before = direction->move.moved;
+    enum move_result result;
+
+    direction->polling = false;
+    touch(direction);
+    if (direction->connection->broken)
+        return;
+    result = move_bytes(&direction->move, direction->from, direction->to);
+    stats.sends++;
+    stats.bytes += direction->move.moved - before;
+    switch (result) {
+    case MOVE_TARGET_FULL: target_wait(direction, direction->move.moved != before); return;
+    case MOVE_BROKEN: break_up(direction->connection); return;
+    case MOVE_ENDED: direction->ended = true; return;
+    case MOVE_ENOUGH: return;
+    case MOVE_SOURCE_EMPTY:
+        if (direction->move.moved - before >= SMALL_BYTES)
+            direction->small_passes = 0;
+        else if (++direction->small_passes == SMALL_PASSES)
+            direction->splicing = false;
+        return;
+    }
+}
+
 static bool on_event(void *object, unsigned int event, const struct io_uring_cqe *cqe)
 {
     switch ((enum event)event) {
@@ -309,6 +391,7 @@ static bool on_event(void *object, unsigned int event, const struct io_uring_cqe
     case EVENT_CONNECT: on_connect(cqe, object); return true;
     case EVENT_RECEIVE: on_receive(cqe, object); return true;
     case EVENT_SEND: on_send(cqe, object); return true;
+    case EVENT_POLL: on_poll(object); return true;
     }
     die("a completion of unknown kind");
 }
