@@ -37,6 +37,7 @@ struct stream_forward {
     struct pipe         pipe;
     enum forward_state  state;
     bool                limited, pipe_held, stopping, shutting;
+    bool                to_ready; /* said the kernel */
 };
 
 static void pipe_let_go(struct loop *loop, struct stream_forward *forward)
@@ -179,6 +180,8 @@ static void to_ready(struct loop *loop, const struct loop_result *result, void *
     (void)loop;
     (void)result;
     to->priv.write_id = 0;
+    if (to->priv.more->forwarded != NULL)
+        to->priv.more->forwarded->to_ready = true;
     stream_work(to); /* what was written to it meanwhile goes first */
     stream_forward_sent(to);
 }
@@ -252,6 +255,7 @@ static int splice_work(struct stream_forward *forward)
 {
     struct loop_stream *from = forward->from, *to = forward->to;
     struct loop        *loop = from->priv.object.loop;
+    uint64_t            before = forward->bytes;
     int                 r;
 
     if (from->priv.read_id != 0 || to->priv.write_id != 0 || to->priv.write_first != NULL)
@@ -280,8 +284,10 @@ static int splice_work(struct stream_forward *forward)
     }
     if (r == 0)
         wait_for(from, POLLIN | POLLRDHUP, from_ready, &from->priv.read_id);
-    else
+    else if (forward->bytes != before || !forward->to_ready)
         wait_for(to, POLLOUT, to_ready, &to->priv.write_id);
+    /* else a socket that is ready and takes nothing, short of memory: it is asked again later, not at once */
+    forward->to_ready = false;
     if (r == 0 ? from->priv.read_id == 0 : to->priv.write_id == 0)
         loop_task_retry(loop, &from->priv.task); /* at the limit of operations, or without memory */
     return 0;

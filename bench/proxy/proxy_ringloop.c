@@ -1,29 +1,22 @@
-/* TCP proxy on ringloop, as a user of its streams writes it: each connection has two streams, and what one receives is
- * handed to the other's write. A side is not read from while much is unsent on the other. */
+/* TCP proxy on ringloop: each connection has two streams, and what one receives is forwarded to the other. */
 #include <errno.h>
 #include <ringloop.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "common/cli.h"
 #include "common/server.h"
 
-struct side {
-    struct loop_stream stream; /* first: the stream's address is the side's */
-    struct side       *other;
-    bool               open;
-    bool               paused; /* it is not read from, because of what is unsent on the other */
-    bool               shut;   /* everything was sent to it, and our half is ended */
-};
-
 struct connection {
-    struct side client, backend;
+    struct loop_stream client, backend;
+    int                directions; /* that are over */
+    int                open;       /* streams */
 };
 
-static struct server_stats stats;
-static struct loop        *loop;
-static struct loop_address backend_address;
+static struct server_stats  stats;
+static struct loop         *loop;
+static struct loop_listener listener;
+static struct loop_address  backend_address;
 
 static void must(int result, const char *what)
 {
@@ -31,109 +24,58 @@ static void must(int result, const char *what)
         die_errno(-result, "%s", what);
 }
 
-static struct connection *connection_of(struct side *side)
-{
-    return side->stream.data;
-}
-
 static void on_closed(struct loop_stream *stream)
 {
-    struct side *side = (struct side *)(void *)stream;
+    struct connection *connection = stream->data;
 
-    side->open = false;
-    if (!side->other->open)
-        free(connection_of(side));
+    if (--connection->open == 0)
+        free(connection);
 }
 
-static void fail(struct side *side)
+static void finish(struct connection *connection)
 {
-    loop_stream_reset(&side->stream, on_closed);
-    loop_stream_reset(&side->other->stream, on_closed);
+    loop_stream_close(&connection->client, on_closed);
+    loop_stream_close(&connection->backend, on_closed);
 }
 
-static void on_shut_down(struct loop_stream *stream, int error)
+static void on_forwarded(struct loop_stream *from, struct loop_stream *to, int error, uint64_t bytes, void *arg)
 {
-    struct side *side = (struct side *)(void *)stream;
+    struct connection *connection = arg;
 
-    side->shut = true;
-    if (error < 0) {
-        fail(side);
-    } else if (side->other->shut) {
-        loop_stream_close(&side->stream, on_closed);
-        loop_stream_close(&side->other->stream, on_closed);
-    }
+    (void)from, (void)to;
+    stats.bytes += bytes;
+    if (error < 0 || ++connection->directions == 2)
+        finish(connection);
 }
 
-static void on_read(struct loop_stream *stream, const struct loop_result *result);
-
-/* The stream is the one written to. */
-static void on_written(struct loop_stream *stream, int error, size_t bytes, void *arg)
+static void on_connect(struct loop_stream *backend, int error)
 {
-    struct side *from = ((struct side *)(void *)stream)->other;
-
-    (void)bytes, (void)arg;
-    if (error != 0) {
-        fail(from);
-        return;
-    }
-    stats.sends++;
-    if (from->paused && loop_stream_queued(stream) <= SERVER_UNSENT_RESUME) {
-        from->paused = false;
-        must(loop_stream_read_start(&from->stream, on_read), "loop_stream_read_start");
-    }
-}
-
-static void on_read(struct loop_stream *stream, const struct loop_result *result)
-{
-    const struct loop_write_terms terms = {.release = result->buffer};
-    struct side                  *side = (struct side *)(void *)stream;
-    struct loop_stream           *to = &side->other->stream;
-    int                           r = result->res;
-
-    if (r > 0) {
-        stats.receives++;
-        stats.bytes += (uint64_t)r;
-        r = loop_stream_write(to, result->data, (size_t)r, on_written, NULL, &terms);
-    } else if (r == 0) {
-        r = loop_stream_shutdown(to, on_shut_down);
-    }
-    if (r < 0) {
-        fail(side);
-    } else if (loop_stream_queued(to) > SERVER_UNSENT_MAX && result->res > 0) {
-        side->paused = true;
-        stats.pauses++;
-        must(loop_stream_read_stop(stream), "loop_stream_read_stop");
-    }
-}
-
-static void on_connect(struct loop_stream *stream, int error)
-{
-    struct side *backend = (struct side *)(void *)stream;
+    struct connection *connection = backend->data;
 
     if (error < 0) {
-        if (error != -ECANCELED)
-            fail(backend);
+        finish(connection);
         return;
     }
-    must(loop_stream_read_start(stream, on_read), "loop_stream_read_start");
-    must(loop_stream_read_start(&backend->other->stream, on_read), "loop_stream_read_start");
+    must(loop_stream_forward(&connection->client, backend, NULL, on_forwarded, connection), "loop_stream_forward");
+    must(loop_stream_forward(backend, &connection->client, NULL, on_forwarded, connection), "loop_stream_forward");
 }
 
-static void on_connection(struct loop_listener *listener, int result)
+static void on_connection(struct loop_listener *from, int result)
 {
-    const struct loop_stream_options options = {.flags = LOOP_STREAM_NODELAY, .on_close = on_closed};
-    struct connection               *connection;
+    struct loop_stream_options options = {.flags = LOOP_STREAM_NODELAY, .on_close = on_closed};
+    struct connection         *connection;
 
-    (void)listener;
     must(result, "accept");
     connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
         die("no memory for a connection");
-    connection->client = (struct side){.stream.data = connection, .other = &connection->backend, .open = true};
-    connection->backend = (struct side){.stream.data = connection, .other = &connection->client, .open = true};
-    must(loop_stream_open(loop, &connection->client.stream, result, &options), "loop_stream_open");
-    must(loop_stream_connect(loop, &connection->backend.stream, &backend_address, &options, on_connect),
+    connection->client.data = connection->backend.data = connection;
+    connection->open = 2;
+    must(loop_stream_connect(loop, &connection->backend, &backend_address, &options, on_connect),
          "loop_stream_connect");
+    options.flags = 0; /* inherited from the listener */
+    options.listener = from;
+    must(loop_stream_open(loop, &connection->client, result, &options), "loop_stream_open");
     stats.connections++;
 }
 
@@ -146,8 +88,8 @@ static void on_signal(int number)
 int main(int argc, char **argv)
 {
     struct server_options              options = server_init(argc, argv);
-    const struct loop_listener_options listener_options = {.backlog = SERVER_BACKLOG};
-    struct loop_listener               listener = {0};
+    const struct loop_tcp_options      tcp = {.flags = LOOP_TCP_NODELAY};
+    const struct loop_listener_options listener_options = {.backlog = SERVER_BACKLOG, .tcp = &tcp};
     struct loop_address                address;
     struct loop_stats                  loop_counters;
 
