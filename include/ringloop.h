@@ -6,6 +6,7 @@
 #include <ringloop/buffer.h>
 #include <ringloop/bundle.h>
 #include <ringloop/dial.h>
+#include <ringloop/datagram.h>
 #include <ringloop/fanout.h>
 #include <ringloop/fixed.h>
 #include <ringloop/forward.h>

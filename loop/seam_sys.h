@@ -39,6 +39,11 @@ int     sys_nonblocking_set(int fd); /* of the file, whoever else uses it */
 ssize_t sys_splice_in(int fd, int pipe_fd, size_t size);
 ssize_t sys_splice_out(int pipe_fd, int fd, size_t size);
 
+/* Of datagrams. */
+int sys_sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *addr, socklen_t addr_size);
+int sys_sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags);
+int sys_recvmsg(int fd, struct msghdr *msg, int flags);
+
 int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
 int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
 

@@ -80,6 +80,21 @@ int sys_connect(int fd, const struct sockaddr *addr, socklen_t size)
     return result(connect(fd, addr, size));
 }
 
+int sys_sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *addr, socklen_t addr_size)
+{
+    return result((int)sendto(fd, data, size, flags, addr, addr_size));
+}
+
+int sys_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+    return result((int)recvmsg(fd, msg, flags));
+}
+
+int sys_sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
+{
+    return result(sendmmsg(fd, msgs, count, flags));
+}
+
 int sys_getsockname(int fd, struct sockaddr *addr, socklen_t *size)
 {
     return result(getsockname(fd, addr, size));
