@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from . import churn, echo, nop, proxy, resp, timers, write
+from . import echo, nop, timers, udp, write
 from .results import geometric_mean, print_table
 
 
@@ -83,11 +84,19 @@ def write_goals(results):
                  write.ratio(results, 1, 'none'), 1.0)]
 
 
+def udp_goals(results):
+    return [Goal(udp.NAME, f'CPU per datagram, {case}, ratio to libuv', 0.85,
+                 results.ratio(udp.NAME, case, 'ringloop', 'libuv', 'cpu_ns_per_op'),
+                 results.ratio(udp.NAME, case, 'liburing', 'libuv', 'cpu_ns_per_op'))
+            for case in udp.goal_cases(results)]
+
+
 def goals_of(benches, results):
     makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals,
               write.NAME: write_goals, resp.NAME: libuv_goals(resp, 'request', 0.80),
               churn.NAME: libuv_goals(churn, 'connection', 1.00),
               proxy.NAME: libuv_goals(proxy, 'message', 0.85)}
+              udp.NAME: udp_goals, write.NAME: write_goals}
     return [goal for name, make in makers.items() if name in benches for goal in make(results)]
 
 
