@@ -167,11 +167,11 @@ LOOP_API int loop_datagram_receive_stop(struct loop_datagram *datagram);
 /* Sends one datagram, to address (copied) or, if that is NULL, to the peer. Those of one turn leave together, once
  * before the loop waits; neighbours of one size for one address as one message that the kernel cuts up again
  * (UDP_SEGMENT). If the socket has no room they wait for it (where an unconnected unix socket sends to a peer that has
- * none, it looks again at least every 10 ms); none overtakes another. Up to 384 bytes, 64 with a unix
- * address or terms, are copied, more are borrowed until cb, unless LOOP_DATAGRAM_COPY. cb (may be NULL: nobody is told)
- * comes once, in the order of the sends but for those timed out; terms may be NULL. Returns 0, or a negative errno and
- * never calls back: -EINVAL (closing, not open, bad terms), -ENOBUFS (send_count_max, send_bytes_max; counted),
- * -ENOMEM. On failure terms->release is still yours. */
+ * none, it looks again at least every 10 ms); none overtakes another. Up to 384 bytes, 64 with a unix address or terms,
+ * are copied, and terms->release is returned at once: do not read it after the call. More are borrowed until cb, unless
+ * LOOP_DATAGRAM_COPY. cb (may be NULL: nobody is told) comes once, in the order of the sends but for those timed out;
+ * terms may be NULL. Returns 0, or a negative errno and never calls back: -EINVAL (closing, not open, bad terms),
+ * -ENOBUFS (send_count_max, send_bytes_max; counted), -ENOMEM. On failure terms->release is still yours. */
 LOOP_API LOOP_MUST_USE int loop_datagram_send(struct loop_datagram *datagram, const void *data, size_t size,
                                               const struct loop_address *address, loop_datagram_send_cb *cb, void *arg,
                                               const struct loop_datagram_terms *terms);
