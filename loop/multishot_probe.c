@@ -3,7 +3,8 @@
  * Without a buffer a receive or a read sees neither the end nor an error. And a message without bytes is an empty
  * datagram, or what the kernel makes of the end of a stream. Nothing is ever taken from the file by these questions:
  *
- *   peek      a receive of one byte with MSG_PEEK, which does not wait unless others come first: sockets only
+ *   peek      a receive of one byte with MSG_PEEK: sockets only
+ *   watch     a peek that waits
  *   hangup    a poll of what is readable already: has the other side gone?
  *   ready     a poll that waits; for reads, which cannot be told to wait for readiness first
  *
@@ -19,12 +20,13 @@
 
 enum probe {
     PROBE_PEEK,
+    PROBE_WATCH,
     PROBE_HANGUP,      /* the peek saw no bytes: an end, or again an empty datagram */
     PROBE_READY,       /* of a read */
     PROBE_PEEK_READY,  /* it is readable */
     PROBE_PEEK_HANGUP, /* it is not, and never will be */
     PROBE_PEEK_ERROR,  /* it is neither */
-    PROBE_HOLDING = 8, /* with the first two: arm->held is what it is about */
+    PROBE_HOLDING = 8, /* with a peek or a hangup: arm->held is what it is about */
 };
 
 static void ask(struct loop *loop, struct context *context, unsigned probe, struct io_uring_sqe sqe)
@@ -63,7 +65,7 @@ void multishot_probe(struct loop *loop, struct context *context, bool wait)
     if (context->kind == CONTEXT_READ)
         poll_for(loop, context, PROBE_READY);
     else
-        peek(loop, context, PROBE_PEEK, wait ? 0 : MSG_DONTWAIT);
+        peek(loop, context, wait ? PROBE_WATCH : PROBE_PEEK, wait ? 0 : MSG_DONTWAIT);
 }
 
 static void finish(struct loop *loop, struct context *context, int32_t res)
@@ -156,9 +158,13 @@ static void holding_completed(struct loop *loop, struct context *context, unsign
 
 /* ---- no buffer */
 
-static void peeked(struct loop *loop, struct context *context, int32_t res)
+/* Where nothing is, the peek waits for what comes, and not the multishot with POLL_FIRST: that is told of one event
+ * only and, when it has read the data there is, never sees the reset or the end (unix) that came with it. */
+static void peeked(struct loop *loop, struct context *context, enum probe probe, int32_t res)
 {
-    if (res == -EAGAIN)
+    if (res == -EAGAIN && probe == PROBE_PEEK && !multishot_shall_pause(context))
+        multishot_probe(loop, context, true);
+    else if (res == -EAGAIN)
         multishot_go_on(loop, context, true);
     else if (res == 0 && context->kind == CONTEXT_RECVMSG)
         poll_for(loop, context, PROBE_HANGUP);
@@ -210,7 +216,8 @@ void multishot_probe_completed(struct loop *loop, struct context *context, int32
         return;
     }
     switch ((enum probe)probe) {
-    case PROBE_PEEK: peeked(loop, context, res); return;
+    case PROBE_PEEK:
+    case PROBE_WATCH: peeked(loop, context, (enum probe)probe, res); return;
     case PROBE_HANGUP:
         if (res < 0 || (res & (POLLRDHUP | POLLHUP)) != 0)
             finish(loop, context, res < 0 ? res : 0);
