@@ -228,13 +228,11 @@ static void churn_open(void)
  * loop says it holds. */
 START_TEST(twenty_thousand_dropped)
 {
-    struct loop_stats half, whole;
+    struct loop_stats whole;
     pthread_t         thread;
 
     churn_open();
     ck_assert_int_eq(pthread_create(&thread, NULL, guests_main, NULL), 0);
-    run_until(churn.loop, churn.closed >= DROPS / 2);
-    half = test_stats(churn.loop);
     run_until(churn.loop, churn.closed == DROPS);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     ck_assert_uint_eq(churn.accepted, DROPS);
@@ -246,7 +244,7 @@ START_TEST(twenty_thousand_dropped)
     }
     loop_timer_stop(&churn.pace);
     whole = test_stats(churn.loop);
-    ck_assert_uint_eq(whole.context_bytes, half.context_bytes);
+    ck_assert_uint_le(whole.context_bytes, (AT_A_TIME + 2 * WORKERS) * 4 * 64); /* a few for each, and none stays */
     ck_assert_uint_eq(whole.buffers_lent, 0);
     ck_assert_uint_eq(whole.cqes_stale, 0);
     ck_assert_uint_eq(whole.ops_in_flight, 2); /* the accepts */

@@ -344,6 +344,91 @@ START_TEST(we_end_it)
 }
 END_TEST
 
+/* ---- requests */
+
+struct wish {
+    uint32_t calls;
+    int      error;
+    size_t   bytes;
+    char     data[4096];
+};
+
+static void wish_cb(struct loop_stream *stream, int error, size_t bytes, void *arg)
+{
+    struct wish *wish = arg;
+
+    (void)stream;
+    callback_enter();
+    wish->calls++;
+    wish->error = error;
+    wish->bytes = bytes;
+}
+
+enum request { REQUEST_READ, REQUEST_EXACTLY, REQUEST_UNTIL, REQUEST_READY, REQUESTS };
+
+static int request(struct link *link, enum request which, struct wish *wish)
+{
+    struct loop_stream *stream = &link->end.stream;
+
+    switch (which) {
+    case REQUEST_READ: return CALL(loop_stream_read(stream, wish->data, 4096, wish_cb, wish, NULL));
+    case REQUEST_EXACTLY: return CALL(loop_stream_read_exactly(stream, wish->data, 4096, wish_cb, wish, NULL));
+    case REQUEST_UNTIL: return CALL(loop_stream_read_until(stream, wish->data, 4096, "\n\n\n", 3, wish_cb, wish, NULL));
+    case REQUEST_READY:
+    case REQUESTS: break;
+    }
+    return CALL(loop_stream_read_ready(stream, wish_cb, wish, NULL));
+}
+
+/* What a read at once says, if it is an error or the end. */
+static int try_error(struct end *end)
+{
+    char    data[4096];
+    ssize_t got = loop_stream_try_read(&end->stream, data, sizeof(data));
+
+    if (got == 0)
+        return -ENODATA;
+    return got < 0 && got != -EAGAIN ? (int)got : 0;
+}
+
+/* Goal: a reset ends a request of any kind with its errno, also where a part of it has come before; it is never
+ * -ENODATA, which says that the peer has sent all. Method: each kind, i / REQUESTS: 0 with nothing before, 1 with a
+ * part that is in before the reset comes, 2 with a part right before it. */
+START_TEST(request_meets_a_reset)
+{
+    enum request which = (enum request)(_i % REQUESTS);
+    int          part = _i / REQUESTS;
+    struct loop *loop = test_loop_new(NULL);
+    struct wish  wish = {0};
+    struct link  link;
+
+    link_open(loop, &link, NET_TCP4, 1, NULL);
+    ck_assert_int_eq(request(&link, which, &wish), 0);
+    settle(loop);
+    if (part > 0)
+        ck_assert(peer_feed(&link.peer, 100));
+    if (part == 1)
+        settle(loop);
+    net_reset(link.peer.fd);
+    link.peer.fd = -1;
+    for (uint32_t n = 0; wish.error == 0; n++) {
+        ck_assert_uint_lt(n, 3);
+        if (n > 0) {
+            wish = (struct wish){0};
+            ck_assert_int_eq(request(&link, which, &wish), 0);
+        }
+        run_until(loop, wish.calls == 1);
+        if (which == REQUEST_READY && wish.error == 0)
+            wish.error = try_error(&link.end);
+    }
+    ck_assert_str_eq(error_text(wish.error), "ECONNRESET");
+    if (part > 0 && (which == REQUEST_EXACTLY || which == REQUEST_UNTIL))
+        ck_assert_uint_eq(wish.bytes, 100);
+    link_close(loop, &link);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* ---- while connecting */
 
 static void reading_connect_cb(struct loop_stream *stream, int error)
@@ -398,6 +483,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, peer_resets_while_we_close, 0, STATES);
     tcase = test_case(suite, "by us");
     tcase_add_loop_test(tcase, we_end_it, 0, 2 * STATES * kinds);
+    tcase = test_case(suite, "requests");
+    tcase_add_loop_test(tcase, request_meets_a_reset, 0, 3 * REQUESTS);
     tcase = test_case(suite, "connecting");
     tcase_add_loop_test(tcase, reset_while_connecting, 0, kinds);
     return suite;
