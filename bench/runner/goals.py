@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import churn, echo, nop, proxy, resp, timers, write
-from . import echo, nop, timers, udp, write
+from . import churn, echo, nop, proxy, resp, timers, udp, write
 from .results import geometric_mean, print_table
 
 
@@ -95,8 +94,7 @@ def goals_of(benches, results):
     makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals,
               write.NAME: write_goals, resp.NAME: libuv_goals(resp, 'request', 0.80),
               churn.NAME: libuv_goals(churn, 'connection', 1.00),
-              proxy.NAME: libuv_goals(proxy, 'message', 0.85)}
-              udp.NAME: udp_goals, write.NAME: write_goals}
+              proxy.NAME: libuv_goals(proxy, 'message', 0.85), udp.NAME: udp_goals}
     return [goal for name, make in makers.items() if name in benches for goal in make(results)]
 
 
