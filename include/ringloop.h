@@ -34,6 +34,7 @@
 #include <ringloop/types.h>
 #include <ringloop/version.h>
 #include <ringloop/work.h>
+#include <ringloop/write.h>
 #include <ringloop/zcrx.h>
 #include <ringloop/zero_copy.h>
 

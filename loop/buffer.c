@@ -371,6 +371,17 @@ void buffer_release(struct loop *loop, loop_buffer buffer)
     give_back(loop, group, part, (uint16_t)buffer);
 }
 
+uint32_t buffer_short_by(struct loop *loop, loop_buffer buffer)
+{
+    struct buffer_group *group;
+    struct buffer_part  *part = part_of(loop, buffer, &group);
+    uint32_t             quarter;
+
+    CHECK(part != NULL);
+    quarter = (group->count + 3) / 4;
+    return group->home < quarter ? quarter - group->home : 0;
+}
+
 void buffer_lend(struct loop *loop, loop_buffer buffer, uint32_t bytes, struct loop_result *result)
 {
     struct buffer_group *group;

@@ -83,6 +83,8 @@ void buffer_park(struct loop *loop, struct context *context)
     group->parked_count++;
     group->parked_ever++;
     loop->stats.buffers_parked++;
+    if (loop->reclaim.run != NULL)
+        loop_task_add(loop, &loop->reclaim);
     buffer_feed(loop, group);
 }
 

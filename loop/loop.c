@@ -138,6 +138,7 @@ int loop_create(struct loop **ret_loop, const struct loop_options *options)
     task_list_init(&loop->tasks);
     task_list_init(&loop->retries);
     task_list_init(&loop->starved);
+    hold_list_init(&loop->holds);
     object_list_init(&loop->objects);
     r = parts_init(loop);
     if (r < 0) {
@@ -380,6 +381,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     if (r < 0)
         return r;
     loop->running = true;
+    loop->stats.turns++;
     shared_adopt(loop);
     tasks_run(loop);
     wait_for_work(loop, timeout_ns);

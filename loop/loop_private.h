@@ -24,6 +24,12 @@
 LIST_DEFINE(task, struct loop_task)
 LIST_DEFINE(object, struct loop_object)
 
+/* What holds a buffer of a group and could do without. */
+struct loop_hold {
+    struct loop_hold *next, *prev;
+};
+LIST_DEFINE(hold, struct loop_hold)
+
 /* SQEs that have no room in the SQ just now, or belong to a chain still being made. */
 struct sqe_queue {
     struct io_uring_sqe *sqes;
@@ -137,6 +143,8 @@ struct loop {
     uint16_t             classes[BUFFER_CLASSES]; /* numbers of the groups by size; 0: not made yet */
     uint16_t             groups_made;
     uint64_t             buffers_out, buffer_bytes;
+    struct loop_hold     holds;       /* oldest first */
+    struct loop_task     reclaim;     /* when buffers get few: gets them back from those; without any, run is NULL */
     struct zcrx_queue   *zcrx_queues; /* registered; as long as the ring */
 
     /* Registered files and buffers; NULL: no table. */
@@ -391,6 +399,8 @@ int         buffer_check_giving(struct loop *loop, loop_buffer buffer);
 void        buffer_hand_over(struct loop *loop, loop_buffer buffer);
 void        buffer_release(struct loop *loop, loop_buffer buffer);
 void        buffer_hand_back(struct loop *loop, loop_buffer buffer); /* the operation did not start after all */
+/* How many of its group would have to come home that a quarter is. */
+uint32_t    buffer_short_by(struct loop *loop, loop_buffer buffer);
 /* Two words kept with a buffer that is out: its successor in a queue, and how many bytes it holds. */
 void        buffer_note(struct loop *loop, loop_buffer buffer, loop_buffer next, uint32_t bytes);
 void        buffer_noted(struct loop *loop, loop_buffer buffer, loop_buffer *ret_next, uint32_t *ret_bytes);

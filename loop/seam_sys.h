@@ -28,6 +28,7 @@ int     sys_getpeername(int fd, struct sockaddr *addr, socklen_t *size);
 int     sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
 int     sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 ssize_t sys_recv(int fd, void *data, size_t size, int flags);
+int     sys_sendmsg(int fd, const struct msghdr *msg, int flags);
 int     sys_shutdown(int fd, int how);
 int     sys_close(int fd);
 

@@ -122,6 +122,11 @@ ssize_t sys_recv(int fd, void *data, size_t size, int flags)
     return r < 0 ? -errno : r;
 }
 
+int sys_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    return result((int)sendmsg(fd, msg, flags));
+}
+
 int sys_shutdown(int fd, int how)
 {
     return result(shutdown(fd, how));

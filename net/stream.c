@@ -8,8 +8,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
-enum { WRITE_BYTES_DEFAULT = 64 << 20 };
-static const uint32_t flags_all = LOOP_STREAM_NODELAY | LOOP_STREAM_UNREF;
+enum { WRITE_BYTES_DEFAULT = 64 << 20, WRITE_HIGH_DEFAULT = 1 << 20 };
+static const uint32_t write_bytes_most = UINT32_MAX - (1 << 20);
+static const uint32_t flags_all = LOOP_STREAM_NODELAY | LOOP_STREAM_UNREF | LOOP_STREAM_READ_ON;
 
 static void set_state(struct loop_stream *stream, enum stream_state to)
 {
@@ -75,7 +76,8 @@ static void finish_close(struct loop_stream *stream)
     stream_tell_shutdown(stream, -ECANCELED);
     stream_read_drop(stream);
     more_free(stream);
-    stream->priv.transport->close(stream);
+    if (stream->priv.fd >= 0)
+        stream->priv.transport->close(stream);
     listener_count_release(stream->priv.ticket);
     stream->priv.ticket = NULL;
     if (task_list_linked(&stream->priv.task))
@@ -84,6 +86,15 @@ static void finish_close(struct loop_stream *stream)
     set_state(stream, STREAM_CLOSED);
     if (stream->priv.on_close != NULL)
         stream->priv.on_close(stream);
+}
+
+/* The descriptor goes first where notifications are waited for: with a reset that is what makes them come. */
+static void close_now(struct loop_stream *stream)
+{
+    if (!stream_busy(stream))
+        finish_close(stream);
+    else if (stream->priv.fd >= 0)
+        stream->priv.transport->close(stream);
 }
 
 static void run_task(struct loop *loop, struct loop_task *task)
@@ -98,7 +109,7 @@ static void run_task(struct loop *loop, struct loop_task *task)
     else if (stream_state(stream) != STREAM_CLOSING)
         stream_read_work(stream);
     if (stream_state(stream) == STREAM_CLOSING && stream->priv.read_id == 0 && stream->priv.write_id == 0)
-        finish_close(stream);
+        close_now(stream);
 }
 
 void stream_connected(struct loop_stream *stream, int error)
@@ -147,17 +158,64 @@ static int check_options(const struct loop_stream *stream, const struct loop *lo
 
 static const struct loop_stream_options defaults;
 
-static void init(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+/* What has been read of a file comes on top. */
+static uint32_t bytes_max(const struct loop_stream_options *options)
 {
+    if (options->write_bytes_max == 0)
+        return WRITE_BYTES_DEFAULT;
+    return options->write_bytes_max < write_bytes_most ? options->write_bytes_max : write_bytes_most;
+}
+
+static uint32_t high_mark(const struct loop_stream *stream, const struct loop_stream_options *options)
+{
+    if (options->write_high != 0)
+        return options->write_high;
+    return stream->priv.write_bytes_max / 2 < WRITE_HIGH_DEFAULT ? stream->priv.write_bytes_max / 2
+                                                                 : WRITE_HIGH_DEFAULT;
+}
+
+static int init_more(struct loop_stream *stream, const struct loop_stream_options *options)
+{
+    struct stream_more *more;
+
+    if (options->write_low == 0 && options->on_water == NULL && options->zero_copy_min == 0)
+        return 0;
+    if (options->write_low > stream->priv.write_high)
+        return -EINVAL;
+    more = stream_more(stream);
+    if (more == NULL)
+        return -ENOMEM;
+    more->on_water = options->on_water;
+    more->write_low = options->write_low;
+    more->zero_copy_min = options->zero_copy_min;
+    return 0;
+}
+
+static uint32_t state_of(const struct loop_stream_options *options)
+{
+    return ((options->flags & LOOP_STREAM_UNREF) != 0 ? STREAM_UNREF : 0u) |
+           ((options->flags & LOOP_STREAM_READ_ON) != 0 ? STREAM_READ_ON : 0u);
+}
+
+/* A failure leaves the stream zeroed and the descriptor to the caller. */
+static int init(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
+{
+    int r;
+
     stream->priv = (struct loop_stream_private){
         .object.loop = loop,
         .task.run = run_task,
         .transport = &stream_socket_transport,
         .on_close = options->on_close,
-        .write_bytes_max = options->write_bytes_max == 0 ? WRITE_BYTES_DEFAULT : options->write_bytes_max,
-        .state = (options->flags & LOOP_STREAM_UNREF) != 0 ? STREAM_UNREF : 0,
+        .write_bytes_max = bytes_max(options),
+        .state = state_of(options),
         .fd = fd,
     };
+    stream->priv.write_high = high_mark(stream, options);
+    r = init_more(stream, options);
+    if (r < 0)
+        stream->priv = (struct loop_stream_private){0};
+    return r;
 }
 
 int stream_socket_options(int fd, const struct loop_stream_options *options)
@@ -174,9 +232,7 @@ int stream_prepare(struct loop *loop, struct loop_stream *stream, int fd, const 
     if (options == NULL)
         options = &defaults;
     r = options->listener != NULL ? -EINVAL : check_options(stream, loop, options);
-    if (r == 0)
-        init(loop, stream, fd, options);
-    return r;
+    return r < 0 ? r : init(loop, stream, fd, options);
 }
 
 void stream_connecting(struct loop_stream *stream, loop_stream_event_cb *on_connect)
@@ -211,7 +267,9 @@ int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, cons
         r = stream_socket_options(fd, options);
     if (r < 0)
         return r;
-    init(loop, stream, fd, options);
+    r = init(loop, stream, fd, options);
+    if (r < 0)
+        return r;
     if (options->listener != NULL)
         stream->priv.ticket = listener_count_take(options->listener);
     set_state(stream, STREAM_OPEN);
@@ -237,13 +295,15 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
     if (fd < 0)
         return fd;
     r = stream_socket_options(fd, options);
+    if (r == 0)
+        r = init(loop, stream, fd, options);
     if (r < 0)
         goto fail_fd;
-    init(loop, stream, fd, options);
     id = loop_connect(loop, fd, (const struct sockaddr *)&address->storage, address->size, connect_done, stream,
                       LOOP_TERMS(.timeout_ns = options->connect_timeout_ns, .flags = LOOP_UNCHAINED));
     if (id < 0) {
         r = (int)id;
+        more_free(stream);
         goto fail_fd;
     }
     stream->priv.write_id = op_of_object(loop, id); /* nothing is sent before */
@@ -274,6 +334,7 @@ void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_clos
     if (task_list_linked(&stream->priv.task)) /* perhaps among those that wait for room */
         task_list_remove(&stream->priv.task);
     stream->priv.transport->cancel(stream);
+    stream_file_stop(stream);
     if (stream->priv.read_id == 0 && stream->priv.write_id == 0)
         stream_work(stream);
 }

@@ -30,7 +30,16 @@ enum stream_state {
     STREAM_RESET = 1 << 12,          /* close with RST */
     STREAM_WAS_CONNECTING = 1 << 13, /* when it was closed: its connect callback is still owed */
     STREAM_REQUEST_READS = 1 << 14,  /* read_id is the receive of a request */
+
+    STREAM_CORKED = 1 << 20,
+    STREAM_FULL = 1 << 21,         /* more than write_high was queued, and has not come down to write_low */
+    STREAM_READ_ON = 1 << 22,      /* go on reading then */
+    STREAM_SEND_STOPPED = 1 << 23, /* the send in flight, or just ended, was told to end */
+    STREAM_CANCELS = 1 << 24,      /* writes are to be cancelled */
+    STREAM_RECLAIM = 1 << 25,      /* buffers of writes are to be copied when the send has ended */
 };
+
+enum { STREAM_WRITE_RARE = STREAM_FULL | STREAM_SEND_STOPPED | STREAM_CANCELS | STREAM_RECLAIM };
 
 struct stream_search;
 
@@ -42,6 +51,13 @@ struct stream_more {
     struct stream_forward   *forward;              /* what it receives goes to another; NULL: not */
     struct stream_forward   *forwarded;            /* what another receives goes to it */
     uint64_t                 received_ns, sent_ns; /* with deadlines: when there was something last */
+    loop_stream_water_cb    *on_water;
+    uint32_t                 write_low;     /* 0: the default */
+    uint32_t                 zero_copy_min; /* 0: never */
+    uint32_t                 busy;          /* operations of writes besides the send: reads of files, notifications */
+    uint32_t                 files;         /* queued sendfiles */
+    struct stream_write     *file;          /* the one whose file is being read */
+    struct stream_write *waiting_first, *waiting_last; /* out of the queue; the callback waits for those operations */
 };
 
 /* How a stream reaches its peer. TLS goes between this and the socket. */
@@ -59,6 +75,12 @@ struct loop_stream_transport {
     ssize_t (*try_receive)(struct loop_stream *stream, void *data, size_t size);
     /* Sends the pieces, in order; copies the array; stream_sent() once. */
     int (*send)(struct loop_stream *stream, struct iovec *iov, size_t count);
+    /* The same of one write, whose memory is only free after stream_released(); NULL: no such way. */
+    int (*send_zero_copy)(struct loop_stream *stream, struct stream_write *write, struct iovec *iov, size_t count);
+    /* Asks that the send in flight end: stream_sent() with what has left, or -ECANCELED. */
+    void (*send_stop)(struct loop_stream *stream);
+    /* Sends what can be sent now; returns how much, -EAGAIN or another errno. */
+    int (*try_send)(struct loop_stream *stream, const struct iovec *iov, size_t count);
     /* Ends our half, now. */
     int (*shutdown)(struct loop_stream *stream);
     /* Asks what is in flight to end. */
@@ -92,6 +114,18 @@ static inline void stream_unset(struct loop_stream *stream, enum stream_state fl
 static inline void stream_work(struct loop_stream *stream)
 {
     loop_task_add(stream->priv.object.loop, &stream->priv.task);
+}
+
+/* Whether received data goes to the callback now: the user wants it, and our own peer takes what it leads to. */
+static inline bool stream_reads(const struct loop_stream *stream)
+{
+    return (stream->priv.state & (STREAM_READING | STREAM_FULL)) == STREAM_READING ||
+           (stream->priv.state & (STREAM_READING | STREAM_READ_ON)) == (STREAM_READING | STREAM_READ_ON);
+}
+
+static inline bool stream_busy(const struct loop_stream *stream)
+{
+    return stream->priv.more != NULL && stream->priv.more->busy > 0;
 }
 
 /* stream.c */
@@ -162,5 +196,32 @@ void stream_write_work(struct loop_stream *stream);
 void stream_write_break(struct loop_stream *stream, int error);   /* from now on nothing is sent */
 void stream_write_fail(struct loop_stream *stream, int error);    /* ends all writes, in order, with their callbacks */
 void stream_tell_shutdown(struct loop_stream *stream, int error); /* if somebody asked for one, and does not know yet */
+/* Puts it at the end of the queue. */
+void stream_write_queue(struct loop_stream *stream, struct stream_write *write);
+/* 0, -EINVAL or -EPIPE. */
+int  stream_write_allowed(const struct loop_stream *stream);
+
+/* Tells its end and frees it. */
+void stream_write_tell(struct loop_stream *stream, struct stream_write *write, int error);
+
+/* stream_write_control.c */
+bool stream_has_in_flight(const struct loop_stream *stream, const struct stream_write *write);
+void stream_send_stop(struct loop_stream *stream);
+void stream_water_work(struct loop_stream *stream); /* tells who wants to know; may lead to anything */
+
+/* stream_write_wait.c: writes that have left, or failed, and wait for the rest of the kernel's. */
+bool stream_write_waits(struct loop_stream *stream, struct stream_write *write,
+                        int error); /* false: nothing to wait for */
+/* An operation of its own has started, or ended. */
+void stream_write_busy(struct loop_stream *stream, struct stream_write *write);
+void stream_released(struct loop_stream *stream, struct stream_write *write);
+
+/* stream_reclaim.c */
+void stream_hold(struct loop_stream *stream, struct stream_write *write); /* it has taken a buffer */
+void stream_reclaim_work(struct loop_stream *stream);
+
+/* stream_sendfile.c: reads ahead; -ENOBUFS, -ENOMEM: try again. */
+int  stream_file_pump(struct loop_stream *stream);
+void stream_file_stop(struct loop_stream *stream);
 
 #endif

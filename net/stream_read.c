@@ -70,7 +70,7 @@ void stream_stash_skip(struct loop_stream *stream, size_t size)
 
 static bool wants_data(const struct loop_stream *stream)
 {
-    return stream_state(stream) == STREAM_OPEN && stream_is(stream, STREAM_READING);
+    return stream_state(stream) == STREAM_OPEN && stream_reads(stream);
 }
 
 static void tell(struct loop_stream *stream, const struct loop_result *result)
@@ -120,7 +120,7 @@ void stream_read_work(struct loop_stream *stream)
             arm(stream);
         else
             stream_request_work(stream);
-    } else if (!stream_is(stream, STREAM_READING) && !stream_is(stream, STREAM_READ_CANCELED) &&
+    } else if (!stream_reads(stream) && !stream_is(stream, STREAM_READ_CANCELED) &&
                !stream_is(stream, STREAM_REQUEST_READS)) {
         stream_set(stream, STREAM_READ_CANCELED);
         stream->priv.transport->read_stop(stream);
@@ -142,7 +142,7 @@ static void received_end(struct loop_stream *stream, int res)
     stream_read_ended(stream, res);
     if (stream_request_waits(stream))
         stream_work(stream);
-    if (!stream_is(stream, STREAM_READING))
+    if (!stream_reads(stream))
         return;
     if (stream->priv.stash_first == 0)
         tell_end(stream);
@@ -166,7 +166,7 @@ void stream_received(struct loop_stream *stream, const struct loop_result *resul
     stream_note_received(stream);
     if (stream->priv.read_id == 0)
         stream_work(stream); /* the end of a stopped receive brought data; go on */
-    if (stream_is(stream, STREAM_READING) && stream->priv.stash_first == 0)
+    if (stream_reads(stream) && stream->priv.stash_first == 0)
         tell(stream, result);
     else
         stream_stash_add(stream, result, 0);
@@ -194,7 +194,8 @@ int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_r
     stream->priv.on_read = on_read;
     if (stream_is(stream, STREAM_READING))
         return 0;
-    if (stream->priv.read_id == 0 && stream->priv.stash_first == 0 && !stream_is(stream, STREAM_READ_ENDED)) {
+    if (stream->priv.read_id == 0 && stream->priv.stash_first == 0 &&
+        (stream->priv.state & (STREAM_READ_ENDED | STREAM_FULL)) == 0) {
         int r = stream->priv.transport->read_start(stream);
 
         if (r < 0)

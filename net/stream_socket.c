@@ -1,9 +1,11 @@
 /* net/stream_socket.c: the plain transport: a connected socket, one multishot receive, one send at a time. */
 #include "net/stream_private.h"
+#include "net/write_queue.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <ringloop/op_poll.h>
+#include <ringloop/zero_copy.h>
 
 static void receive_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
@@ -100,6 +102,51 @@ static int socket_send(struct loop_stream *stream, struct iovec *iov, size_t cou
     return 0;
 }
 
+static void zero_copy_done(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct stream_write *write = arg;
+    struct loop_stream  *stream = write_loan(write)->stream;
+
+    (void)loop;
+    if ((result->flags & LOOP_MORE) == 0) {
+        stream_released(stream, write);
+        return;
+    }
+    stream->priv.write_id = 0;
+    stream_sent(stream, result->res);
+}
+
+static int socket_send_zero_copy(struct loop_stream *stream, struct stream_write *write, struct iovec *iov,
+                                 size_t count)
+{
+    struct loop            *loop = stream->priv.object.loop;
+    const struct msghdr     msg = {.msg_iov = iov, .msg_iovlen = count};
+    const struct loop_terms terms = {.flags = LOOP_UNCHAINED};
+    loop_id                 id;
+
+    if (count == 1)
+        id = loop_send_zc(loop, stream->priv.fd, iov[0].iov_base, iov[0].iov_len, 0, zero_copy_done, write, &terms);
+    else
+        id = loop_sendmsg_zc(loop, stream->priv.fd, &msg, 0, zero_copy_done, write, &terms);
+    if (id < 0)
+        return (int)id;
+    stream->priv.write_id = op_of_object(loop, id);
+    stream_write_busy(stream, write);
+    return 0;
+}
+
+static void socket_send_stop(struct loop_stream *stream)
+{
+    (void)loop_cancel(stream->priv.object.loop, stream->priv.write_id);
+}
+
+static int socket_try_send(struct loop_stream *stream, const struct iovec *iov, size_t count)
+{
+    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+
+    return sys_sendmsg(stream->priv.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static int socket_shutdown(struct loop_stream *stream)
 {
     return sys_shutdown(stream->priv.fd, SHUT_WR); /* the ring would hand it to a worker: ten times dearer */
@@ -133,6 +180,9 @@ const struct loop_stream_transport stream_socket_transport = {
     .wait_readable = socket_wait_readable,
     .try_receive = socket_try_receive,
     .send = socket_send,
+    .send_zero_copy = socket_send_zero_copy,
+    .send_stop = socket_send_stop,
+    .try_send = socket_try_send,
     .shutdown = socket_shutdown,
     .cancel = socket_cancel,
     .close = socket_close,

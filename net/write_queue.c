@@ -5,25 +5,38 @@
 #include <string.h>
 
 enum {
-    SEND_BYTES_ENOUGH = 262144,                               /* no further write is added to a send beyond this */
+    SEND_BYTES_MOST = 1 << 20,                                /* in one send */
     WRITE_INLINE = BLOCK_BYTES - sizeof(struct stream_write), /* bytes that any write can hold of its own */
 };
+_Static_assert((size_t)WRITE_INLINE >= sizeof(struct write_file), "a block is enough");
 
 /* With room for so many bytes behind it. */
-static struct stream_write *allocate(struct loop *loop, size_t bytes)
+static struct stream_write *allocate(struct loop *loop, size_t bytes, unsigned flags)
 {
     bool                 big = bytes > WRITE_INLINE;
     struct stream_write *write = big ? memory_resize(loop, NULL, sizeof(*write) + bytes) : block_new(loop);
 
     if (write != NULL)
-        *write = (struct stream_write){.big = big};
+        *write = (struct stream_write){.flags = (uint8_t)(big ? flags | WRITE_BIG : flags)};
     return write;
+}
+
+static __attribute__((noinline)) void free_rare(struct loop *loop, struct stream_write *write)
+{
+    if ((write->flags & WRITE_FILE) != 0)
+        memory_free(loop, write_file(write)->memory);
+    if ((write->flags & WRITE_LOAN) != 0)
+        memory_free(loop, write_loan(write)->heap);
+    if ((write->flags & WRITE_BIG) != 0)
+        memory_free(loop, write);
+    else
+        block_free(loop, write);
 }
 
 void write_free(struct loop *loop, struct stream_write *write)
 {
-    if (write->big)
-        memory_free(loop, write);
+    if ((write->flags & (WRITE_BIG | WRITE_LOAN)) != 0)
+        free_rare(loop, write);
     else
         block_free(loop, write);
 }
@@ -54,26 +67,76 @@ static void copy_bytes(struct stream_write *write, const struct iovec *iov, size
     write->iov_count = 1;
 }
 
+/* Pointing to the user's bytes; the array is copied. */
+static struct stream_write *new_loan(struct loop *loop, const struct iovec *iov, size_t count)
+{
+    size_t               array = count > 1 ? count * sizeof(*iov) : 0;
+    struct stream_write *write = allocate(loop, sizeof(struct write_loan) + array, WRITE_LOAN);
+
+    if (write == NULL)
+        return NULL;
+    *write_loan(write) = (struct write_loan){0};
+    if (count == 1) {
+        write->piece = *iov;
+        write->iov = &write->piece;
+    } else {
+        write->iov = memcpy(write->bytes + sizeof(struct write_loan), iov, array);
+    }
+    write->iov_count = (uint32_t)count;
+    return write;
+}
+
 struct stream_write *write_new(struct loop *loop, const struct iovec *iov, size_t count, size_t size, bool copy)
 {
     struct stream_write *write;
 
     copy = copy || size <= WRITE_INLINE;
-    write = allocate(loop, copy ? size : count > 1 ? count * sizeof(*iov) : 0);
+    write = copy ? allocate(loop, size, 0) : new_loan(loop, iov, count);
     if (write == NULL)
         return NULL;
     write->size = size;
-    if (copy) {
+    if (copy)
         copy_bytes(write, iov, count);
-    } else if (count == 1) {
-        write->piece = *iov;
-        write->iov = &write->piece;
-        write->iov_count = 1;
-    } else {
-        write->iov = memcpy(write->bytes, iov, count * sizeof(*iov));
-        write->iov_count = (uint32_t)count;
-    }
     return write;
+}
+
+struct stream_write *write_new_file(struct loop *loop)
+{
+    struct stream_write *write = allocate(loop, sizeof(struct write_file), WRITE_LOAN | WRITE_FILE);
+
+    if (write == NULL)
+        return NULL;
+    *write_file(write) = (struct write_file){0};
+    write->iov = write_file(write)->pieces;
+    return write;
+}
+
+bool write_copy_out(struct loop *loop, struct stream_write *write)
+{
+    char *heap = memory_resize(loop, NULL, write->size - write->done), *end = heap;
+
+    if (heap == NULL)
+        return false;
+    for (uint32_t i = 0; i < write->iov_count; i++) {
+        if (write->iov[i].iov_len > 0)
+            memcpy(end, write->iov[i].iov_base, write->iov[i].iov_len);
+        end += write->iov[i].iov_len;
+    }
+    write_loan(write)->heap = heap;
+    write->piece = (struct iovec){.iov_base = heap, .iov_len = write->size - write->done};
+    write->iov = &write->piece;
+    write->iov_count = 1;
+    return true;
+}
+
+/* The piece that is left is the first. */
+static void file_advanced(struct stream_write *write)
+{
+    struct iovec *pieces = write_file(write)->pieces;
+
+    if (write->iov_count == 1)
+        pieces[0] = *write->iov;
+    write->iov = pieces;
 }
 
 void write_advance(struct stream_write *write, size_t bytes)
@@ -88,21 +151,41 @@ void write_advance(struct stream_write *write, size_t bytes)
         write->iov->iov_base = (char *)write->iov->iov_base + bytes;
         write->iov->iov_len -= bytes;
     }
+    if (unlikely((write->flags & WRITE_FILE) != 0))
+        file_advanced(write);
 }
 
-size_t write_gather(const struct stream_write *first, struct iovec *iov)
+/* Whether nothing behind it may be in the same send. */
+static bool is_last(struct stream_write *write, struct stream_write **ret_file)
+{
+    if ((write->flags & WRITE_ZERO_COPY) != 0)
+        return true;
+    if (write_file_read(write) && !write_file(write)->short_of_count)
+        return false;
+    *ret_file = write;
+    return true;
+}
+
+size_t write_gather(struct stream_write *first, struct iovec *iov, uint32_t turn, struct stream_write **ret_file)
 {
     size_t count = 0, bytes = 0;
 
-    for (const struct stream_write *write = first; write != NULL && bytes < SEND_BYTES_ENOUGH; write = write->next) {
+    for (struct stream_write *write = first; write != NULL; write = write->next) {
+        if (unlikely((write->flags & WRITE_ZERO_COPY) != 0) && count > 0)
+            break;
         for (uint32_t i = 0; i < write->iov_count; i++) {
-            if (count == WRITE_SEND_PIECES)
+            if (count == WRITE_SEND_PIECES || bytes == SEND_BYTES_MOST)
                 return count;
             if (write->iov[i].iov_len == 0)
                 continue;
-            iov[count++] = write->iov[i];
-            bytes += write->iov[i].iov_len;
+            iov[count] = write->iov[i];
+            if (iov[count].iov_len > SEND_BYTES_MOST - bytes)
+                iov[count].iov_len = SEND_BYTES_MOST - bytes;
+            bytes += iov[count++].iov_len;
+            write->turn = turn;
         }
+        if (unlikely((write->flags & (WRITE_ZERO_COPY | WRITE_FILE)) != 0) && is_last(write, ret_file))
+            break;
     }
     return count;
 }

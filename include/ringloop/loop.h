@@ -175,6 +175,7 @@ struct loop_stats {
     uint64_t idle_ns;           /* see loop_idle_measure() */
     uint64_t resolves_full;     /* name look-ups refused with -ENOBUFS: LOOP_RESOLVES_MAX were in flight */
     uint64_t clock_sets;        /* times the wall clock was set, or the machine woke up, since the first wall timer */
+    uint64_t buffers_reclaimed; /* writes whose bytes were copied so that their buffer came home */
 };
 
 enum loop_run_mode {

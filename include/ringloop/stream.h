@@ -31,9 +31,14 @@ typedef void loop_stream_write_cb(struct loop_stream *stream, int error, size_t 
 typedef void loop_stream_event_cb(struct loop_stream *stream, int error); /* connect, shutdown */
 typedef void loop_stream_close_cb(struct loop_stream *stream);
 
+/* full: more than write_high bytes are queued; told once, then again with false when they have come down to write_low.
+ * Not after a close. */
+typedef void loop_stream_water_cb(struct loop_stream *stream, bool full);
+
 enum loop_stream_flags {
     LOOP_STREAM_NODELAY = 1u << 0, /* TCP_NODELAY; on other sockets no effect */
     LOOP_STREAM_UNREF = 1u << 1,   /* while open, only its sends in flight keep the loop alive */
+    LOOP_STREAM_READ_ON = 1u << 2, /* go on reading while it is full; else reading rests from write_high to write_low */
 };
 
 struct loop_stream_options {
@@ -47,6 +52,10 @@ struct loop_stream_options {
     /* For loop_stream_open(): fd came from this listener. The stream gives its room in connections_max back when it has
      * closed, also after the listener has; and fd needs no check. */
     struct loop_listener *listener     LOOP_NONE;
+    uint32_t write_high                LOOP_ZERO; /* 0: 1 MiB, or half of write_bytes_max if that is less */
+    uint32_t write_low                 LOOP_ZERO; /* 0: a quarter of write_high; more than that: -EINVAL */
+    loop_stream_water_cb *on_water     LOOP_NONE;
+    uint32_t zero_copy_min LOOP_ZERO; /* borrowed writes of so many bytes leave by zero-copy (write.h); 0: none */
 };
 
 enum loop_write_flags {
@@ -73,7 +82,8 @@ struct loop_stream {
         loop_stream_close_cb               *on_close;
         struct stream_write                *write_first, *write_last;
         loop_id                             read_id, write_id; /* in flight; 0: none */
-        uint64_t                            write_bytes;       /* accepted and not yet taken by the kernel */
+        uint32_t                            write_bytes;       /* accepted and not yet taken by the kernel */
+        uint32_t                            write_high;        /* more are too many */
         uint32_t                            write_bytes_max;
         loop_buffer                         stash_first, stash_last; /* received and not wanted yet */
         uint32_t                            stash_skip;              /* of the first: read already */
@@ -86,13 +96,13 @@ struct loop_stream {
 
 /* Takes fd, a connected socket (stream type, else -EINVAL / -ENOTSOCK), as from a listener; registered files can't be
  * streams (-EBADF). Borrows stream until its close callback. Returns 0, -EINVAL, -EBADF, -EBUSY (already open),
- * -ECANCELED (the loop is being destroyed). */
+ * -ECANCELED (the loop is being destroyed), -ENOMEM (only with write_low, on_water or zero_copy_min). */
 LOOP_API LOOP_MUST_USE int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd,
                                             const struct loop_stream_options *options);
 
 /* Makes a socket and connects it; on_connect comes once, with 0 or the negative errno (-ETIMEDOUT after
  * connect_timeout_ns). Writes made before that are sent after it; if it fails they end with -ECANCELED. After a failure
- * the stream is still to be closed. Returns 0, -EINVAL, -EBUSY, -ECANCELED, or what socket(2) gave. */
+ * the stream is still to be closed. Returns 0, -EINVAL, -EBUSY, -ECANCELED, -ENOMEM, or what socket(2) gave. */
 LOOP_API LOOP_MUST_USE int loop_stream_connect(struct loop *loop, struct loop_stream *stream,
                                                const struct loop_address        *address,
                                                const struct loop_stream_options *options,
@@ -130,8 +140,8 @@ LOOP_API LOOP_MUST_USE int loop_stream_writev(struct loop_stream *stream, const 
                                               loop_stream_write_cb *cb, void *arg,
                                               const struct loop_write_terms *terms);
 
-/* Ends our half (shutdown(2), SHUT_WR) once all queued writes have left, then calls cb (may be NULL). Returns 0,
- * -ENOTCONN when not connected or shut down before, -EINVAL if closing or not open. */
+/* Ends our half (shutdown(2), SHUT_WR) once all queued writes have left, then calls cb (may be NULL). Uncorks. Returns
+ * 0, -ENOTCONN when not connected or shut down before, -EINVAL if closing or not open. */
 LOOP_API int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_cb *cb);
 
 enum loop_stream_deadline {
@@ -162,7 +172,7 @@ LOOP_API LOOP_MUST_USE int loop_stream_deadlines_set(struct loop_stream         
 LOOP_API void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_close);
 LOOP_API void loop_stream_reset(struct loop_stream *stream, loop_stream_close_cb *on_close);
 
-/* Bytes accepted by writes and not yet taken by the kernel. */
+/* Bytes accepted by writes and not yet taken by the kernel; of a sendfile those that were read. */
 LOOP_API size_t loop_stream_queued(const struct loop_stream *stream);
 
 LOOP_API bool         loop_stream_closing(const struct loop_stream *stream);
