@@ -27,7 +27,7 @@ struct stream_deadlines {
 
 static bool receives(const struct loop_stream *stream)
 {
-    return stream_is(stream, STREAM_READING) || stream_request_waits(stream) ||
+    return stream_reads(stream) || stream_request_waits(stream) ||
            (stream->priv.more->forward != NULL && stream->priv.read_id != 0);
 }
 

@@ -85,7 +85,7 @@ struct loop_stream_transport {
     int (*shutdown)(struct loop_stream *stream);
     /* Asks what is in flight to end. */
     void (*cancel)(struct loop_stream *stream);
-    /* Nothing is in flight any more: lets go of the descriptor. */
+    /* Nothing is in flight any more but notifications: lets go of the descriptor. */
     void (*close)(struct loop_stream *stream);
 };
 

@@ -243,6 +243,41 @@ START_TEST(stop_and_start_while_full)
 }
 END_TEST
 
+static uint32_t passed;
+
+static void deadline_cb(struct loop_stream *stream, uint32_t which)
+{
+    (void)stream;
+    callback_enter();
+    passed |= which;
+}
+
+/* Goal: while reading rests because the stream is full, its read deadline rests too; afterwards it counts. */
+START_TEST(read_deadline_while_full)
+{
+    struct loop_stream_options options = {.write_high = 1000, .on_water = water_cb};
+    struct loop               *loop = test_loop_new(NULL);
+    struct link                link;
+
+    link_open(loop, &link, _i, 1, &options);
+    end_read_start(&link.end);
+    ck_assert_int_eq(loop_stream_cork(&link.end.stream), 0);
+    ck_assert_int_eq(end_write(&link.end, 2000, 0), 0);
+    run_until(loop, told_full == 1);
+    ck_assert_int_eq(
+        loop_stream_deadlines_set(&link.end.stream,
+                                  &(struct loop_stream_deadlines){.read_ns = 10 * LOOP_MILLISECOND, .cb = deadline_cb}),
+        0);
+    (void)run_for(loop, 60 * LOOP_MILLISECOND);
+    ck_assert_uint_eq(passed, 0);
+    ck_assert_int_eq(loop_stream_uncork(&link.end.stream), 0);
+    run_until(loop, passed == LOOP_STREAM_READ);
+    ck_assert_uint_eq(told_low, 1);
+    link_close(loop, &link);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: a full stream whose peer resets is not stuck: its writes fail, then its reading goes on and ends. */
 START_TEST(reset_while_full)
 {
@@ -279,6 +314,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, echo_to_a_peer_that_does_not_read, 0, kinds);
     tcase_add_loop_test(tcase, reads_on_if_told_to, 0, kinds);
     tcase_add_loop_test(tcase, stop_and_start_while_full, 0, kinds);
+    tcase_add_loop_test(tcase, read_deadline_while_full, 0, kinds);
     tcase_add_loop_test(tcase, reset_while_full, 0, kinds);
     return suite;
 }
