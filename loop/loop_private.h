@@ -530,4 +530,8 @@ void objects_close_all(struct loop *loop);
 void starved_add(struct loop *loop, struct loop_task *task);
 void starved_feed(struct loop *loop);
 
+/* op_socket.c: sends what fits, without waiting for room for the rest: with MSG_WAITALL an error that ends a send in its
+ * midst is lost, since the kernel tells the count. Copies the array, borrows the bytes. */
+loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t count, loop_cb *cb, void *arg);
+
 #endif

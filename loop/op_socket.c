@@ -210,6 +210,29 @@ loop_id loop_sendmsg(struct loop *loop, int fd, const struct msghdr *msg, int fl
     return op_start_request(loop, __func__, &request);
 }
 
+loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t count, loop_cb *cb, void *arg)
+{
+    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+    struct op_request   request = {
+          .sqe = {.opcode = IORING_OP_SENDMSG, .len = 1, .msg_flags = MSG_NOSIGNAL},
+          .kind = CONTEXT_ONE_SHOT,
+          .cb = cb,
+          .arg = arg,
+          .prepare = op_prepare_message,
+          .source = &msg,
+    };
+
+    if (count == 1)
+        return op_start_on_fd(loop, __func__, fd,
+                              (struct op_sqe){.opcode = IORING_OP_SEND,
+                                              .addr = (uint64_t)(uintptr_t)iov->iov_base,
+                                              .len = (unsigned)iov->iov_len,
+                                              .op_flags = MSG_NOSIGNAL},
+                              cb, arg, NULL);
+    op_sqe_set_fd(&request.sqe, fd);
+    return op_start_request(loop, __func__, &request);
+}
+
 /* Header and iovec array are copied; name and control data are written by the kernel, straight to the caller's. */
 static int prepare_received_message(struct loop *loop, struct context_extended *extended, struct io_uring_sqe *sqe,
                                     const void *source)

@@ -129,6 +129,10 @@ void stream_read_work(struct loop_stream *stream)
 
 void stream_read_ended(struct loop_stream *stream, int error)
 {
+    /* The error of a connection is told once by the kernel, perhaps to a send: what follows it is no end. After -EPIPE it
+     * may be. */
+    if (error == 0 && stream_is(stream, STREAM_WRITE_FAILED) && stream->priv.write_error != -EPIPE)
+        error = stream->priv.write_error;
     stream->priv.read_end = error;
     stream_set(stream, STREAM_READ_ENDED);
 }

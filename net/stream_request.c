@@ -126,8 +126,7 @@ static int receive(struct loop_stream *stream, const struct stream_request *requ
     case REQUEST_SOME:
     case REQUEST_EXACTLY: break;
     }
-    return transport->receive(stream, request->data + request->done, request->size - request->done,
-                              request->kind == REQUEST_EXACTLY, timeout_ns);
+    return transport->receive(stream, request->data + request->done, request->size - request->done, false, timeout_ns);
 }
 
 static void end_of_stream(struct loop_stream *stream, struct stream_request *request)

@@ -88,14 +88,9 @@ static void send_done(struct loop *loop, const struct loop_result *result, void 
 
 static int socket_send(struct loop_stream *stream, struct iovec *iov, size_t count)
 {
-    struct loop  *loop = stream->priv.object.loop;
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
-    loop_id       id;
+    struct loop *loop = stream->priv.object.loop;
+    loop_id      id = op_send_some(loop, stream->priv.fd, iov, count, send_done, stream);
 
-    if (count == 1)
-        id = loop_send(loop, stream->priv.fd, iov[0].iov_base, iov[0].iov_len, 0, send_done, stream, NULL);
-    else
-        id = loop_sendmsg(loop, stream->priv.fd, &msg, 0, send_done, stream, NULL);
     if (id < 0)
         return (int)id;
     stream->priv.write_id = op_of_object(loop, id);
