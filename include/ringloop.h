@@ -28,10 +28,12 @@
 #include <ringloop/sendfile.h>
 #include <ringloop/socket.h>
 #include <ringloop/stream.h>
+#include <ringloop/stream_detach.h>
 #include <ringloop/subscription.h>
 #include <ringloop/tcp.h>
 #include <ringloop/timer.h>
 #include <ringloop/types.h>
+#include <ringloop/unix.h>
 #include <ringloop/version.h>
 #include <ringloop/work.h>
 #include <ringloop/write.h>

@@ -525,6 +525,7 @@ void object_open(struct loop *loop, struct loop_object *object, const struct loo
 void object_gone(struct loop_object *object, bool ref);
 /* From now on it keeps the loop alive: its ref is true when it is gone. */
 void object_hold(struct loop_object *object);
+void object_release(struct loop_object *object); /* takes that back */
 void objects_close_all(struct loop *loop);
 /* Tasks that wait until a descriptor may be free again. */
 void starved_add(struct loop *loop, struct loop_task *task);

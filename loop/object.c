@@ -23,6 +23,11 @@ void object_hold(struct loop_object *object)
     object->loop->objects_ref++;
 }
 
+void object_release(struct loop_object *object)
+{
+    object->loop->objects_ref--;
+}
+
 void objects_close_all(struct loop *loop)
 {
     struct loop_object closing, *object;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 uint64_t sys_clock_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t sys_clock_wall_ns(void); /* CLOCK_REALTIME */
@@ -31,6 +32,19 @@ ssize_t sys_recv(int fd, void *data, size_t size, int flags);
 int     sys_sendmsg(int fd, const struct msghdr *msg, int flags);
 int     sys_shutdown(int fd, int how);
 int     sys_close(int fd);
+int     sys_socketpair(int domain, int type, int ret_fds[2]);
+
+int sys_file_mode(int fd, mode_t *ret_mode); /* st_mode of fstat(2) */
+int sys_file_flags(int fd);                  /* F_GETFL */
+
+/* Reads what is there; -EAGAIN also where a read cannot be told not to wait. */
+ssize_t sys_read_now(int fd, void *data, size_t size);
+/* The same for writing; no SIGPIPE. */
+ssize_t sys_write_now(int fd, const struct iovec *iov, size_t count);
+
+/* Whether a read of this pipe can be told not to wait (RWF_NOWAIT): all that pipe(2) made, not those opened by name. 0
+ * if it can, else -EOPNOTSUPP. Takes no byte. */
+int sys_pipe_nowait(int fd);
 
 int     sys_pipe(int ret_fds[2]); /* non-blocking, close-on-exec */
 int     sys_pipe_size_set(int fd, int bytes);

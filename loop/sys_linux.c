@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -183,6 +184,56 @@ ssize_t sys_splice_out(int pipe_fd, int fd, size_t size)
         (void)sigtimedwait(&pipe_signal, NULL, &(const struct timespec){0});
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
+}
+
+int sys_socketpair(int domain, int type, int ret_fds[2])
+{
+    return result(socketpair(domain, type, 0, ret_fds));
+}
+
+int sys_file_mode(int fd, mode_t *ret_mode)
+{
+    struct stat status;
+    int         r = result(fstat(fd, &status));
+
+    if (r == 0)
+        *ret_mode = status.st_mode;
+    return r;
+}
+
+int sys_file_flags(int fd)
+{
+    return result(fcntl(fd, F_GETFL));
+}
+
+ssize_t sys_read_now(int fd, void *data, size_t size)
+{
+    struct iovec iov = {.iov_base = data, .iov_len = size};
+    ssize_t      done = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+    if (done >= 0)
+        return done;
+    return errno == EOPNOTSUPP ? -EAGAIN : -errno;
+}
+
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x100 /* Linux 6.18: no SIGPIPE */
+#endif
+ssize_t sys_write_now(int fd, const struct iovec *iov, size_t count)
+{
+    ssize_t done = pwritev2(fd, iov, (int)count, -1, RWF_NOWAIT | RWF_NOSIGNAL);
+
+    if (done >= 0)
+        return done;
+    return errno == EOPNOTSUPP ? -EAGAIN : -errno;
+}
+
+/* Flags are looked at first, and bytes that nobody can write down stay where they are. */
+int sys_pipe_nowait(int fd)
+{
+    struct iovec nowhere = {.iov_base = NULL, .iov_len = 1};
+
+    return preadv2(fd, &nowhere, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP ? -EOPNOTSUPP : 0;
 }
 
 int sys_eventfd(void)

@@ -7,17 +7,19 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <unistd.h>
 
 enum { WRITE_BYTES_DEFAULT = 64 << 20, WRITE_HIGH_DEFAULT = 1 << 20 };
 static const uint32_t write_bytes_most = UINT32_MAX - (1 << 20);
-static const uint32_t flags_all = LOOP_STREAM_NODELAY | LOOP_STREAM_UNREF | LOOP_STREAM_READ_ON;
+static const uint32_t flags_all =
+    LOOP_STREAM_NODELAY | LOOP_STREAM_UNREF | LOOP_STREAM_READ_ON | LOOP_STREAM_KEEP_FD | LOOP_STREAM_FDS;
 
 static void set_state(struct loop_stream *stream, enum stream_state to)
 {
     static const uint8_t next[] = {
         [STREAM_CLOSED] = 1u << STREAM_CONNECTING | 1u << STREAM_OPEN,
         [STREAM_CONNECTING] = 1u << STREAM_OPEN | 1u << STREAM_CLOSING,
-        [STREAM_OPEN] = 1u << STREAM_CLOSING,
+        [STREAM_OPEN] = 1u << STREAM_CLOSING | 1u << STREAM_CLOSED,
         [STREAM_CLOSING] = 1u << STREAM_CLOSED,
     };
 
@@ -51,6 +53,7 @@ static void more_free(struct loop_stream *stream)
     if (stream->priv.more == NULL)
         return;
     stream_deadline_drop(stream);
+    stream_fds_drop(stream);
     memory_free(stream->priv.object.loop, stream->priv.more->request);
     memory_free(stream->priv.object.loop, stream->priv.more);
     stream->priv.more = NULL;
@@ -65,6 +68,18 @@ void stream_break(struct loop_stream *stream, int error)
     stream_write_break(stream, error);
 }
 
+void stream_forget(struct loop_stream *stream)
+{
+    stream_read_drop(stream);
+    more_free(stream);
+    listener_count_release(stream->priv.ticket);
+    stream->priv.ticket = NULL;
+    if (task_list_linked(&stream->priv.task))
+        task_list_remove(&stream->priv.task);
+    object_gone(&stream->priv.object, !stream_is(stream, STREAM_UNREF));
+    set_state(stream, STREAM_CLOSED);
+}
+
 /* Everything that was promised a callback gets it, in the order that the header states. */
 static void finish_close(struct loop_stream *stream)
 {
@@ -74,16 +89,11 @@ static void finish_close(struct loop_stream *stream)
     stream_forward_drop(stream);
     stream_write_fail(stream, -ECANCELED);
     stream_tell_shutdown(stream, -ECANCELED);
-    stream_read_drop(stream);
-    more_free(stream);
+    if (stream_is(stream, STREAM_LEAVING))
+        stream_leave_tell(stream, -ECANCELED);
     if (stream->priv.fd >= 0)
         stream->priv.transport->close(stream);
-    listener_count_release(stream->priv.ticket);
-    stream->priv.ticket = NULL;
-    if (task_list_linked(&stream->priv.task))
-        task_list_remove(&stream->priv.task);
-    object_gone(&stream->priv.object, !stream_is(stream, STREAM_UNREF));
-    set_state(stream, STREAM_CLOSED);
+    stream_forget(stream);
     if (stream->priv.on_close != NULL)
         stream->priv.on_close(stream);
 }
@@ -108,7 +118,9 @@ static void run_task(struct loop *loop, struct loop_task *task)
         stream_forward_work(stream);
     else if (stream_state(stream) != STREAM_CLOSING)
         stream_read_work(stream);
-    if (stream_state(stream) == STREAM_CLOSING && stream->priv.read_id == 0 && stream->priv.write_id == 0)
+    if (stream_is(stream, STREAM_LEAVING) && stream_state(stream) == STREAM_OPEN)
+        stream_leave_work(stream);
+    else if (stream_state(stream) == STREAM_CLOSING && stream->priv.read_id == 0 && stream->priv.write_id == 0)
         close_now(stream);
 }
 
@@ -194,7 +206,8 @@ static int init_more(struct loop_stream *stream, const struct loop_stream_option
 static uint32_t state_of(const struct loop_stream_options *options)
 {
     return ((options->flags & LOOP_STREAM_UNREF) != 0 ? STREAM_UNREF : 0u) |
-           ((options->flags & LOOP_STREAM_READ_ON) != 0 ? STREAM_READ_ON : 0u);
+           ((options->flags & LOOP_STREAM_READ_ON) != 0 ? STREAM_READ_ON : 0u) |
+           ((options->flags & LOOP_STREAM_KEEP_FD) != 0 ? STREAM_KEEP_FD : 0u);
 }
 
 /* A failure leaves the stream zeroed and the descriptor to the caller. */
@@ -213,8 +226,12 @@ static int init(struct loop *loop, struct loop_stream *stream, int fd, const str
     };
     stream->priv.write_high = high_mark(stream, options);
     r = init_more(stream, options);
-    if (r < 0)
+    if (r == 0 && (options->flags & LOOP_STREAM_FDS) != 0)
+        r = stream_fds_open(stream, options->fds_max);
+    if (r < 0) {
+        more_free(stream);
         stream->priv = (struct loop_stream_private){0};
+    }
     return r;
 }
 
@@ -231,7 +248,9 @@ int stream_prepare(struct loop *loop, struct loop_stream *stream, int fd, const 
 
     if (options == NULL)
         options = &defaults;
-    r = options->listener != NULL ? -EINVAL : check_options(stream, loop, options);
+    if (options->listener != NULL || (options->flags & LOOP_STREAM_FDS) != 0) /* names are not of unix sockets */
+        return -EINVAL;
+    r = check_options(stream, loop, options);
     return r < 0 ? r : init(loop, stream, fd, options);
 }
 
@@ -242,18 +261,23 @@ void stream_connecting(struct loop_stream *stream, loop_stream_event_cb *on_conn
     object_open(stream->priv.object.loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
 }
 
-static int check_type(int fd)
+/* How to reach what stands behind a descriptor. */
+static int find_transport(int fd, const struct loop_stream_transport **ret_transport, uint32_t *ret_state)
 {
     int       r, type = 0;
     socklen_t size = sizeof(type);
 
     r = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    if (r == -ENOTSOCK)
+        return stream_file_check(fd, ret_transport, ret_state);
     return r == 0 && type != SOCK_STREAM ? -EINVAL : r;
 }
 
 int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, const struct loop_stream_options *options)
 {
-    int r;
+    const struct loop_stream_transport *transport = NULL;
+    uint32_t                            state = 0;
+    int                                 r;
 
     loop_check_owner(loop, __func__);
     if (options == NULL)
@@ -262,7 +286,7 @@ int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, cons
         return -EBADF;
     r = check_options(stream, loop, options);
     if (r == 0 && options->listener == NULL)
-        r = check_type(fd);
+        r = find_transport(fd, &transport, &state);
     if (r == 0)
         r = stream_socket_options(fd, options);
     if (r < 0)
@@ -270,8 +294,13 @@ int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, cons
     r = init(loop, stream, fd, options);
     if (r < 0)
         return r;
+    stream->priv.state |= state;
+    if (transport != NULL)
+        stream->priv.transport = transport;
     if (options->listener != NULL)
         stream->priv.ticket = listener_count_take(options->listener);
+    else if (fd <= STDERR_FILENO)
+        stream_set(stream, STREAM_KEEP_FD);
     set_state(stream, STREAM_OPEN);
     object_open(loop, &stream->priv.object, &stream_class, !stream_is(stream, STREAM_UNREF));
     return 0;
@@ -303,13 +332,13 @@ int loop_stream_connect(struct loop *loop, struct loop_stream *stream, const str
                       LOOP_TERMS(.timeout_ns = options->connect_timeout_ns, .flags = LOOP_UNCHAINED));
     if (id < 0) {
         r = (int)id;
-        more_free(stream);
         goto fail_fd;
     }
     stream->priv.write_id = op_of_object(loop, id); /* nothing is sent before */
     stream_connecting(stream, on_connect);
     return 0;
 fail_fd:
+    more_free(stream);
     sys_close(fd);
     stream->priv = (struct loop_stream_private){0}; /* closed, as it was */
     return r;
@@ -358,7 +387,7 @@ bool loop_stream_closing(const struct loop_stream *stream)
 
 int loop_stream_fd(const struct loop_stream *stream)
 {
-    return is_open(stream) ? stream->priv.fd : -EBADF;
+    return is_open(stream) && stream->priv.fd >= 0 ? stream->priv.fd : -EBADF;
 }
 
 struct loop *loop_stream_loop(const struct loop_stream *stream)

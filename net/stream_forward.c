@@ -112,10 +112,15 @@ static bool much_waits(const struct stream_forward *forward)
     return loop_stream_queued(forward->to) >= forward->queued_max;
 }
 
+/* It changes flags of the descriptor, which are not ours where it is to be kept. */
+static bool can_splice(const struct loop_stream *stream)
+{
+    return stream->priv.transport == &stream_socket_transport && !stream_is(stream, STREAM_KEEP_FD);
+}
+
 static bool may_splice(const struct stream_forward *forward)
 {
-    return (forward->flags & LOOP_FORWARD_COPY) == 0 && forward->from->priv.transport == &stream_socket_transport &&
-           forward->to->priv.transport == &stream_socket_transport;
+    return (forward->flags & LOOP_FORWARD_COPY) == 0 && can_splice(forward->from) && can_splice(forward->to);
 }
 
 static void received(struct loop_stream *from, const struct loop_result *result)
@@ -394,7 +399,8 @@ static int check(const struct loop_stream *from, const struct loop_stream *to)
     if (stream_state(from) == STREAM_CONNECTING || stream_state(to) == STREAM_CONNECTING ||
         stream_is(from, STREAM_END_TOLD))
         return -ENOTCONN;
-    if (stream_state(from) != STREAM_OPEN || stream_state(to) != STREAM_OPEN)
+    if (stream_state(from) != STREAM_OPEN || stream_state(to) != STREAM_OPEN || stream_is(from, STREAM_LEAVING) ||
+        stream_is(to, STREAM_LEAVING))
         return -EINVAL;
     if (stream_is(to, STREAM_SHUT) || stream_is(to, STREAM_WRITE_FAILED))
         return -EPIPE;

@@ -2,13 +2,14 @@
  *
  *   CLOSED --open--> OPEN --close--> CLOSING --nothing is in flight any more--> CLOSED
  *   CLOSED --connect--> CONNECTING --connected, or not--> OPEN; CONNECTING --close--> CLOSING
+ *   OPEN --detach (STREAM_LEAVING)--> the same until nothing is queued nor in flight --> CLOSED
  *
  * All that a call of the user asks for is done by the stream's task, once before the loop waits; so no callback comes
  * from inside a call, and writes of one turn leave together. */
 #ifndef RINGLOOP_NET_STREAM_PRIVATE_H
 #define RINGLOOP_NET_STREAM_PRIVATE_H
 
-#include <ringloop/stream.h>
+#include <ringloop/stream_detach.h>
 
 #include "loop/loop_private.h"
 
@@ -30,13 +31,33 @@ enum stream_state {
     STREAM_RESET = 1 << 12,          /* close with RST */
     STREAM_WAS_CONNECTING = 1 << 13, /* when it was closed: its connect callback is still owed */
     STREAM_REQUEST_READS = 1 << 14,  /* read_id is the receive of a request */
-
     STREAM_CORKED = 1 << 20,
     STREAM_FULL = 1 << 21,         /* more than write_high was queued, and has not come down to write_low */
     STREAM_READ_ON = 1 << 22,      /* go on reading then */
     STREAM_SEND_STOPPED = 1 << 23, /* the send in flight, or just ended, was told to end */
     STREAM_CANCELS = 1 << 24,      /* writes are to be cancelled */
     STREAM_RECLAIM = 1 << 25,      /* buffers of writes are to be copied when the send has ended */
+    STREAM_KEEP_FD = 1 << 15,      /* the descriptor is not closed at close */
+    STREAM_SENDS_FDS = 1 << 16,    /* a write with descriptors is queued */
+    STREAM_LEAVING = 1 << 17,      /* being detached: goes as soon as nothing is in flight */
+    STREAM_WRITE_ASYNC = 1 << 18,  /* a pipe that would raise SIGPIPE: workers write */
+};
+
+struct fd_write;
+
+/* Descriptors that came: a ring; negative errno where some are missing. */
+struct stream_inbox {
+    int     *fds;
+    uint32_t first, count, room, limit;
+};
+
+/* Set by loop_stream_detach() or loop_stream_hand_over(). */
+struct stream_leave {
+    loop_stream_detach_cb *on_detached;
+    loop_stream_take_cb   *take;
+    void                  *arg;
+    struct loop           *target;
+    bool                   was_unref;
 };
 
 enum { STREAM_WRITE_RARE = STREAM_FULL | STREAM_SEND_STOPPED | STREAM_CANCELS | STREAM_RECLAIM };
@@ -58,6 +79,10 @@ struct stream_more {
     uint32_t                 files;         /* queued sendfiles */
     struct stream_write     *file;          /* the one whose file is being read */
     struct stream_write *waiting_first, *waiting_last; /* out of the queue; the callback waits for those operations */
+    struct stream_inbox  inbox;
+    struct fd_write     *fd_first, *fd_last; /* descriptors of queued writes, in their order */
+    struct stream_leave  leave;
+    uint64_t             receive_ns; /* what the receive of a request may take; 0: no deadline */
 };
 
 /* How a stream reaches its peer. TLS goes between this and the socket. */
@@ -66,19 +91,17 @@ struct loop_stream_transport {
     int (*read_start)(struct loop_stream *stream);
     /* Asks that receiving end, or the receive of a request. */
     void (*read_stop)(struct loop_stream *stream);
-    /* Receives once: stream_request_received(). data NULL: at most size bytes into a lent buffer; all: not before size
-     * bytes are there, or nothing more will come. timeout_ns 0: no deadline. */
-    int (*receive)(struct loop_stream *stream, void *data, size_t size, bool all, uint64_t timeout_ns);
+    /* Receives once: stream_request_received(). At most size bytes; data NULL: into a lent buffer. timeout_ns 0: no
+     * deadline. */
+    int (*receive)(struct loop_stream *stream, void *data, size_t size, uint64_t timeout_ns);
     /* The same without data: a positive result says that there are some, or the end. */
     int (*wait_readable)(struct loop_stream *stream, uint64_t timeout_ns);
     /* Takes what is there, now. -EAGAIN: nothing. */
     ssize_t (*try_receive)(struct loop_stream *stream, void *data, size_t size);
-    /* Sends the pieces, in order; copies the array; stream_sent() once. */
+    /* Sends of the pieces, in order, what fits; copies the array; stream_sent() once. write_id is the operation. */
     int (*send)(struct loop_stream *stream, struct iovec *iov, size_t count);
     /* The same of one write, whose memory is only free after stream_released(); NULL: no such way. */
     int (*send_zero_copy)(struct loop_stream *stream, struct stream_write *write, struct iovec *iov, size_t count);
-    /* Asks that the send in flight end: stream_sent() with what has left, or -ECANCELED. */
-    void (*send_stop)(struct loop_stream *stream);
     /* Sends what can be sent now; returns how much, -EAGAIN or another errno. */
     int (*try_send)(struct loop_stream *stream, const struct iovec *iov, size_t count);
     /* Ends our half, now. */
@@ -90,6 +113,7 @@ struct loop_stream_transport {
 };
 
 extern const struct loop_stream_transport stream_socket_transport;
+extern const struct loop_stream_transport stream_fds_transport; /* the same, that receives descriptors */
 
 static inline enum stream_state stream_state(const struct loop_stream *stream)
 {
@@ -129,7 +153,8 @@ static inline bool stream_busy(const struct loop_stream *stream)
 }
 
 /* stream.c */
-struct stream_more *stream_more(struct loop_stream *stream); /* makes it; NULL without memory */
+struct stream_more *stream_more(struct loop_stream *stream);   /* makes it; NULL without memory */
+void                stream_forget(struct loop_stream *stream); /* it is closed now; its descriptor is the caller's */
 
 void stream_break(struct loop_stream *stream, int error); /* as if the connection had failed so */
 
@@ -223,5 +248,37 @@ void stream_reclaim_work(struct loop_stream *stream);
 /* stream_sendfile.c: reads ahead; -ENOBUFS, -ENOMEM: try again. */
 int  stream_file_pump(struct loop_stream *stream);
 void stream_file_stop(struct loop_stream *stream);
+
+/* stream_stash: what was received and not read yet, for who hands it on. put: 0 or -ENOMEM, with some of it put. */
+size_t stream_stash_size(const struct loop_stream *stream);
+void   stream_stash_take(struct loop_stream *stream, char *to);
+int    stream_stash_put(struct loop_stream *stream, const char *data, size_t size);
+
+/* stream_socket.c: fits all descriptors that can be polled. */
+int stream_wait_readable(struct loop_stream *stream, uint64_t timeout_ns);
+
+/* stream_read.c: for transports that receive into lent buffers only: what came may be for a request, which one result
+ * is enough for. */
+void stream_request_fed(struct loop_stream *stream, const struct loop_result *result);
+
+/* stream_file.c: the transport for a descriptor that is no socket, or an error; what it cannot do, as state. */
+int stream_file_check(int fd, const struct loop_stream_transport **ret_transport, uint32_t *ret_state);
+
+/* stream_unix.c: descriptors. */
+struct stream_write;
+int     stream_fds_open(struct loop_stream *stream, uint32_t limit); /* it shall receive some: 0 or errno */
+int     stream_fds_read_start(struct loop_stream *stream);
+int     stream_fds_receive(struct loop_stream *stream, void *data, size_t size, uint64_t timeout_ns);
+ssize_t stream_fds_try_receive(struct loop_stream *stream, void *data, size_t size);
+int     stream_fds_put(struct loop_stream *stream, const int *fds, uint32_t count); /* 0 or -ENOMEM: none */
+int     stream_fds_check(const struct loop_stream *stream, const struct loop_write_terms *terms);
+int     stream_fds_attach(struct loop_stream *stream, struct stream_write *write, const struct loop_write_terms *terms);
+int     stream_fds_send(struct loop_stream *stream, struct iovec *iov, size_t count);
+void    stream_fds_written(struct loop_stream *stream, const struct stream_write *write); /* it is over */
+void    stream_fds_drop(struct loop_stream *stream);
+
+/* stream_detach.c */
+void stream_leave_work(struct loop_stream *stream); /* its part of the task */
+void stream_leave_tell(struct loop_stream *stream, int error);
 
 #endif

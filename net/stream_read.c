@@ -6,21 +6,16 @@
 #include "net/stream_private.h"
 
 #include <errno.h>
+#include <string.h>
 
-/* A copy waits, not the buffer: others need that. Without memory for a copy the buffer waits after all, so that nothing
- * is lost. */
-void stream_stash_add(struct loop_stream *stream, const struct loop_result *result, uint32_t skip)
+enum { STASH_PIECE = 65536 }; /* of what comes from another stream */
+
+static void stash_append(struct loop_stream *stream, loop_buffer buffer, uint32_t bytes)
 {
     struct loop *loop = stream->priv.object.loop;
-    uint32_t     bytes = (uint32_t)result->res - skip, last_bytes;
-    loop_buffer  none, buffer = buffer_copy_new(loop, (const char *)result->data + skip, bytes);
+    uint32_t     last_bytes;
+    loop_buffer  none;
 
-    if (buffer == 0) {
-        buffer = result->buffer;
-        bytes += skip;
-        (void)loop_buffer_keep(loop, buffer);
-        stream->priv.stash_skip = skip; /* only the first of a stash is ever read in part */
-    }
     buffer_note(loop, buffer, 0, bytes);
     if (stream->priv.stash_last != 0) {
         buffer_noted(loop, stream->priv.stash_last, &none, &last_bytes);
@@ -29,6 +24,24 @@ void stream_stash_add(struct loop_stream *stream, const struct loop_result *resu
         stream->priv.stash_first = buffer;
     }
     stream->priv.stash_last = buffer;
+}
+
+/* A copy waits, not the buffer: others need that. Without memory for a copy the buffer waits after all, so that nothing
+ * is lost. */
+void stream_stash_add(struct loop_stream *stream, const struct loop_result *result, uint32_t skip)
+{
+    struct loop *loop = stream->priv.object.loop;
+    uint32_t     bytes = (uint32_t)result->res - skip;
+    loop_buffer  buffer = buffer_copy_new(loop, (const char *)result->data + skip, bytes);
+
+    if (buffer == 0) {
+        buffer = result->buffer;
+        bytes += skip;
+        (void)loop_buffer_keep(loop, buffer);
+        if (stream->priv.stash_first == 0) /* only the first of a stash is ever read in part */
+            stream->priv.stash_skip = skip;
+    }
+    stash_append(stream, buffer, bytes);
 }
 
 /* Takes the first buffer out; what is to be read of it begins at ret_skip. */
@@ -129,8 +142,8 @@ void stream_read_work(struct loop_stream *stream)
 
 void stream_read_ended(struct loop_stream *stream, int error)
 {
-    /* The error of a connection is told once by the kernel, perhaps to a send: what follows it is no end. After -EPIPE it
-     * may be. */
+    /* The error of a connection is told once by the kernel, perhaps to a send: what follows it is no end. After -EPIPE
+     * it may be. */
     if (error == 0 && stream_is(stream, STREAM_WRITE_FAILED) && stream->priv.write_error != -EPIPE)
         error = stream->priv.write_error;
     stream->priv.read_end = error;
@@ -176,6 +189,30 @@ void stream_received(struct loop_stream *stream, const struct loop_result *resul
         stream_stash_add(stream, result, 0);
 }
 
+void stream_request_fed(struct loop_stream *stream, const struct loop_result *result)
+{
+    bool final = stream->priv.read_id == 0;
+
+    if (!stream_is(stream, STREAM_REQUEST_READS)) {
+        stream_received(stream, result);
+        return;
+    }
+    if (final) {
+        stream_unset(stream, STREAM_REQUEST_READS);
+    } else if (!stream_is(stream, STREAM_READ_CANCELED)) {
+        stream_set(stream, STREAM_READ_CANCELED);
+        stream->priv.transport->read_stop(stream);
+    }
+    if (final && (result->flags & LOOP_TIMED_OUT) != 0) {
+        stream_unset(stream, STREAM_READ_CANCELED);
+        if (result->res > 0)
+            stream_stash_add(stream, result, 0);
+        stream_request_received(stream, &(struct loop_result){.res = -ETIMEDOUT, .flags = LOOP_TIMED_OUT});
+        return;
+    }
+    stream_received(stream, result);
+}
+
 void stream_read_drop(struct loop_stream *stream)
 {
     uint32_t skip, bytes;
@@ -184,11 +221,51 @@ void stream_read_drop(struct loop_stream *stream)
         (void)loop_buffer_return(stream->priv.object.loop, stash_pop(stream, &skip, &bytes));
 }
 
+size_t stream_stash_size(const struct loop_stream *stream)
+{
+    loop_buffer buffer = stream->priv.stash_first, next;
+    uint32_t    bytes;
+    size_t      size = 0;
+
+    for (; buffer != 0; buffer = next) {
+        buffer_noted(stream->priv.object.loop, buffer, &next, &bytes);
+        size += bytes;
+    }
+    return size - stream->priv.stash_skip;
+}
+
+void stream_stash_take(struct loop_stream *stream, char *to)
+{
+    const char *data;
+    size_t      size;
+
+    while ((size = stream_stash_look(stream, &data)) > 0) {
+        memcpy(to, data, size);
+        to += size;
+        stream_stash_skip(stream, size);
+    }
+}
+
+int stream_stash_put(struct loop_stream *stream, const char *data, size_t size)
+{
+    while (size > 0) {
+        uint32_t    bytes = size < STASH_PIECE ? (uint32_t)size : STASH_PIECE;
+        loop_buffer buffer = buffer_copy_new(stream->priv.object.loop, data, bytes);
+
+        if (buffer == 0)
+            return -ENOMEM;
+        stash_append(stream, buffer, bytes);
+        data += bytes;
+        size -= bytes;
+    }
+    return 0;
+}
+
 int loop_stream_read_start(struct loop_stream *stream, loop_stream_read_cb *on_read)
 {
     enum stream_state state = stream_state(stream);
 
-    if (state == STREAM_CLOSED || state == STREAM_CLOSING || on_read == NULL)
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING || on_read == NULL || stream_is(stream, STREAM_LEAVING))
         return -EINVAL;
     loop_check_owner(stream->priv.object.loop, __func__);
     if (stream_request_waits(stream) || stream_forwards(stream))

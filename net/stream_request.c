@@ -40,6 +40,8 @@ static void tell(struct loop_stream *stream, struct stream_request *request, int
     loop_stream_request_cb *cb = request->cb;
 
     request->cb = NULL;
+    if (stream_is(stream, STREAM_LEAVING))
+        stream_work(stream);
     cb(stream, error, request->done, request->arg);
 }
 
@@ -122,11 +124,11 @@ static int receive(struct loop_stream *stream, const struct stream_request *requ
     }
     switch (request->kind) {
     case REQUEST_READY: return transport->wait_readable(stream, timeout_ns);
-    case REQUEST_UNTIL: return transport->receive(stream, NULL, request->size - request->done, false, timeout_ns);
+    case REQUEST_UNTIL: return transport->receive(stream, NULL, request->size - request->done, timeout_ns);
     case REQUEST_SOME:
     case REQUEST_EXACTLY: break;
     }
-    return transport->receive(stream, request->data + request->done, request->size - request->done, false, timeout_ns);
+    return transport->receive(stream, request->data + request->done, request->size - request->done, timeout_ns);
 }
 
 static void end_of_stream(struct loop_stream *stream, struct stream_request *request)
@@ -222,7 +224,7 @@ static int check_reading(const struct loop_stream *stream)
 {
     enum stream_state state = stream_state(stream);
 
-    if (state == STREAM_CLOSED || state == STREAM_CLOSING)
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING || stream_is(stream, STREAM_LEAVING))
         return -EINVAL;
     if (stream_is(stream, STREAM_READING) || stream_request_waits(stream) || stream_forwards(stream))
         return -EBUSY;

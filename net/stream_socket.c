@@ -52,7 +52,7 @@ static int request_started(struct loop_stream *stream, loop_id id)
     return 0;
 }
 
-static int socket_receive(struct loop_stream *stream, void *data, size_t size, bool all, uint64_t timeout_ns)
+static int socket_receive(struct loop_stream *stream, void *data, size_t size, uint64_t timeout_ns)
 {
     const struct loop_terms terms = {
         .timeout_ns = timeout_ns,
@@ -60,11 +60,11 @@ static int socket_receive(struct loop_stream *stream, void *data, size_t size, b
         .group = data == NULL ? LOOP_GROUP_DEFAULT : 0,
     };
 
-    return request_started(stream, loop_recv(stream->priv.object.loop, stream->priv.fd, data, size,
-                                             all ? MSG_WAITALL : 0, request_done, stream, &terms));
+    return request_started(
+        stream, loop_recv(stream->priv.object.loop, stream->priv.fd, data, size, 0, request_done, stream, &terms));
 }
 
-static int socket_wait_readable(struct loop_stream *stream, uint64_t timeout_ns)
+int stream_wait_readable(struct loop_stream *stream, uint64_t timeout_ns)
 {
     const struct loop_terms terms = {.timeout_ns = timeout_ns, .flags = LOOP_BACKGROUND | LOOP_UNCHAINED};
 
@@ -130,11 +130,6 @@ static int socket_send_zero_copy(struct loop_stream *stream, struct stream_write
     return 0;
 }
 
-static void socket_send_stop(struct loop_stream *stream)
-{
-    (void)loop_cancel(stream->priv.object.loop, stream->priv.write_id);
-}
-
 static int socket_try_send(struct loop_stream *stream, const struct iovec *iov, size_t count)
 {
     const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
@@ -161,6 +156,8 @@ static void socket_close(struct loop_stream *stream)
 {
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
 
+    if (stream_is(stream, STREAM_KEEP_FD))
+        return;
     if (stream_is(stream, STREAM_RESET))
         (void)sys_setsockopt(stream->priv.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     sys_close(stream->priv.fd);
@@ -172,12 +169,23 @@ const struct loop_stream_transport stream_socket_transport = {
     .read_start = socket_read_start,
     .read_stop = socket_read_stop,
     .receive = socket_receive,
-    .wait_readable = socket_wait_readable,
+    .wait_readable = stream_wait_readable,
     .try_receive = socket_try_receive,
     .send = socket_send,
     .send_zero_copy = socket_send_zero_copy,
-    .send_stop = socket_send_stop,
     .try_send = socket_try_send,
+    .shutdown = socket_shutdown,
+    .cancel = socket_cancel,
+    .close = socket_close,
+};
+
+const struct loop_stream_transport stream_fds_transport = {
+    .read_start = stream_fds_read_start,
+    .read_stop = socket_read_stop,
+    .receive = stream_fds_receive,
+    .wait_readable = stream_wait_readable,
+    .try_receive = stream_fds_try_receive,
+    .send = socket_send,
     .shutdown = socket_shutdown,
     .cancel = socket_cancel,
     .close = socket_close,

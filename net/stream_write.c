@@ -12,7 +12,7 @@ int stream_write_allowed(const struct loop_stream *stream)
 {
     enum stream_state state = stream_state(stream);
 
-    if (state == STREAM_CLOSED || state == STREAM_CLOSING)
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING || stream_is(stream, STREAM_LEAVING))
         return -EINVAL;
     return stream_is(stream, STREAM_SHUT) || stream_is(stream, STREAM_WRITE_FAILED) ? -EPIPE : 0;
 }
@@ -22,14 +22,15 @@ static int check_write(const struct loop_stream *stream, const struct loop_write
     enum stream_state state = stream_state(stream);
 
     if (state == STREAM_CLOSED || state == STREAM_CLOSING || size == 0 ||
-        (terms->flags & ~(uint32_t)LOOP_WRITE_COPY) != 0 ||
+        (terms->flags & ~(uint32_t)(LOOP_WRITE_COPY | LOOP_WRITE_CLOSE_FDS)) != 0 ||
+        stream_is(stream, STREAM_LEAVING) ||
         (terms->release != 0 && buffer_check_giving(stream->priv.object.loop, terms->release) < 0))
         return -EINVAL;
     if (stream_is(stream, STREAM_SHUT) || stream_is(stream, STREAM_WRITE_FAILED))
         return -EPIPE;
     if ((uint64_t)stream->priv.write_bytes + size > stream->priv.write_bytes_max)
         return -ENOBUFS;
-    return 0;
+    return terms->fd_count > 0 ? stream_fds_check(stream, terms) : 0;
 }
 
 /* One that points to the user's bytes. */
@@ -42,7 +43,8 @@ static void lend_bytes(struct loop_stream *stream, struct stream_write *write, l
         buffer_hand_over(stream->priv.object.loop, release);
         write->release = release;
         stream_hold(stream, write);
-    } else if (more != NULL && more->zero_copy_min != 0 && write->size >= more->zero_copy_min) {
+    } else if (more != NULL && more->zero_copy_min != 0 && write->size >= more->zero_copy_min &&
+               (write->flags & WRITE_FDS) == 0) {
         write->flags |= WRITE_ZERO_COPY;
     }
 }
@@ -85,6 +87,10 @@ int loop_stream_writev(struct loop_stream *stream, const struct iovec *iov, size
         return -ENOMEM;
     write->cb = cb;
     write->arg = arg;
+    if (terms->fd_count > 0 && stream_fds_attach(stream, write, terms) < 0) {
+        write_free(loop, write);
+        return -ENOMEM;
+    }
     if (unlikely((write->flags & WRITE_LOAN) != 0))
         lend_bytes(stream, write, terms->release);
     else if (terms->release != 0)
@@ -115,6 +121,8 @@ void stream_write_tell(struct loop_stream *stream, struct stream_write *write, i
 
     if (release != 0)
         hold_list_remove(&write_loan(write)->hold);
+    if (stream_is(stream, STREAM_SENDS_FDS))
+        stream_fds_written(stream, write);
     write_free(loop, write);
     if (cb != NULL)
         cb(stream, error, bytes, arg);
@@ -290,7 +298,8 @@ void stream_sent(struct loop_stream *stream, int32_t res)
     }
     if (unlikely(failed) && stream_state(stream) != STREAM_CLOSING)
         stream_write_fail(stream, stream->priv.write_error);
-    if (stream->priv.write_first != NULL || (stream->priv.state & (uint32_t)(STREAM_SHUT | STREAM_WRITE_RARE)) != 0 ||
+    if (stream->priv.write_first != NULL ||
+        (stream->priv.state & (uint32_t)(STREAM_SHUT | STREAM_LEAVING | STREAM_WRITE_RARE)) != 0 ||
         stream_state(stream) == STREAM_CLOSING)
         stream_work(stream);
     else
@@ -356,6 +365,8 @@ static int send_first(struct loop_stream *stream, struct iovec *iov)
     if (unlikely((first->flags & WRITE_ZERO_COPY) != 0) && transport->send_zero_copy != NULL &&
         first->pending < UINT16_MAX)
         return transport->send_zero_copy(stream, first, iov, count);
+    if (unlikely((first->flags & WRITE_FDS) != 0))
+        return stream_fds_send(stream, iov, count);
     return transport->send(stream, iov, count);
 }
 
@@ -396,7 +407,7 @@ int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_cb *cb)
 {
     enum stream_state state = stream_state(stream);
 
-    if (state == STREAM_CLOSED || state == STREAM_CLOSING)
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING || stream_is(stream, STREAM_LEAVING))
         return -EINVAL;
     loop_check_owner(stream->priv.object.loop, __func__);
     if (state == STREAM_CONNECTING || stream_is(stream, STREAM_SHUT) ||

@@ -69,7 +69,7 @@ void stream_send_stop(struct loop_stream *stream)
     if (stream->priv.write_id == 0 || stream_is(stream, STREAM_SEND_STOPPED))
         return;
     stream_set(stream, STREAM_SEND_STOPPED);
-    stream->priv.transport->send_stop(stream);
+    (void)loop_cancel(stream->priv.object.loop, stream->priv.write_id);
 }
 
 static int cancel(struct loop_stream *stream, const char *call, bool all, const void *arg)

@@ -158,7 +158,7 @@ void write_advance(struct stream_write *write, size_t bytes)
 /* Whether nothing behind it may be in the same send. */
 static bool is_last(struct stream_write *write, struct stream_write **ret_file)
 {
-    if ((write->flags & WRITE_ZERO_COPY) != 0)
+    if ((write->flags & WRITE_ALONE) != 0)
         return true;
     if (write_file_read(write) && !write_file(write)->short_of_count)
         return false;
@@ -171,7 +171,7 @@ size_t write_gather(struct stream_write *first, struct iovec *iov, uint32_t turn
     size_t count = 0, bytes = 0;
 
     for (struct stream_write *write = first; write != NULL; write = write->next) {
-        if (unlikely((write->flags & WRITE_ZERO_COPY) != 0) && count > 0)
+        if (unlikely((write->flags & WRITE_ALONE) != 0) && count > 0)
             break;
         for (uint32_t i = 0; i < write->iov_count; i++) {
             if (count == WRITE_SEND_PIECES || bytes == SEND_BYTES_MOST)
@@ -184,7 +184,7 @@ size_t write_gather(struct stream_write *first, struct iovec *iov, uint32_t turn
             bytes += iov[count++].iov_len;
             write->turn = turn;
         }
-        if (unlikely((write->flags & (WRITE_ZERO_COPY | WRITE_FILE)) != 0) && is_last(write, ret_file))
+        if (unlikely((write->flags & (WRITE_ALONE | WRITE_FILE)) != 0) && is_last(write, ret_file))
             break;
     }
     return count;

@@ -174,6 +174,7 @@ struct loop_stats {
     uint64_t errors_untold;     /* events that the error hook was not told: too many at a time */
     uint64_t idle_ns;           /* see loop_idle_measure() */
     uint64_t resolves_full;     /* name look-ups refused with -ENOBUFS: LOOP_RESOLVES_MAX were in flight */
+    uint64_t fds_dropped;       /* received over streams and closed: nobody had taken so many before */
     uint64_t clock_sets;        /* times the wall clock was set, or the machine woke up, since the first wall timer */
     uint64_t buffers_reclaimed; /* writes whose bytes were copied so that their buffer came home */
 };

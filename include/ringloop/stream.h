@@ -1,10 +1,12 @@
-/* ringloop/stream.h: byte streams over connected sockets (tcp, unix). Loop thread only.
+/* ringloop/stream.h: byte streams over connected sockets (tcp, unix), pipes, terminals and files. Loop thread only.
  *
  * Life: zeroed > loop_stream_open or loop_stream_connect > read, write, shutdown > loop_stream_close > close callback.
  *
  * Callbacks never come from inside a call. At close they come in this order: connect, a read request, writes in their
  * order, shutdown, close; each once, the close callback last; then the memory is yours again. Reading by callback ends
- * silently at close. */
+ * silently at close.
+ *
+ * Descriptors over unix sockets: unix.h. A stream gives its descriptor up, or goes to another loop: stream_detach.h. */
 #ifndef RINGLOOP_STREAM_H
 #define RINGLOOP_STREAM_H
 
@@ -39,6 +41,8 @@ enum loop_stream_flags {
     LOOP_STREAM_NODELAY = 1u << 0, /* TCP_NODELAY; on other sockets no effect */
     LOOP_STREAM_UNREF = 1u << 1,   /* while open, only its sends in flight keep the loop alive */
     LOOP_STREAM_READ_ON = 1u << 2, /* go on reading while it is full; else reading rests from write_high to write_low */
+    LOOP_STREAM_KEEP_FD = 1u << 3, /* the descriptor stays open at close, and is yours again in the close callback */
+    LOOP_STREAM_FDS = 1u << 4,     /* unix sockets: receives descriptors, see unix.h; others give -EINVAL */
 };
 
 struct loop_stream_options {
@@ -56,15 +60,19 @@ struct loop_stream_options {
     uint32_t write_low                 LOOP_ZERO; /* 0: a quarter of write_high; more than that: -EINVAL */
     loop_stream_water_cb *on_water     LOOP_NONE;
     uint32_t zero_copy_min LOOP_ZERO; /* borrowed writes of so many bytes leave by zero-copy (write.h); 0: none */
+    uint32_t fds_max       LOOP_ZERO; /* with LOOP_STREAM_FDS: as many may wait to be taken; 0: 256 */
 };
 
 enum loop_write_flags {
-    LOOP_WRITE_COPY = 1u << 0, /* copies the bytes; else borrows them until the write's callback */
+    LOOP_WRITE_COPY = 1u << 0,      /* copies the bytes; else borrows them until the write's callback */
+    LOOP_WRITE_CLOSE_FDS = 1u << 8, /* takes fds: closes them when the write is over, sent or not */
 };
 
 struct loop_write_terms {
     uint32_t flags      LOOP_ZERO; /* enum loop_write_flags; unknown bits give -EINVAL */
     loop_buffer release LOOP_ZERO; /* takes this lent or kept buffer of the bytes: it goes back when they have left */
+    const int *fds      LOOP_NONE; /* unix sockets: descriptors to send with the first byte, see unix.h */
+    uint32_t fd_count   LOOP_ZERO; /* at most LOOP_WRITE_FDS_MAX */
 };
 
 struct stream_write;
@@ -94,9 +102,13 @@ struct loop_stream {
     } priv;
 };
 
-/* Takes fd, a connected socket (stream type, else -EINVAL / -ENOTSOCK), as from a listener; registered files can't be
- * streams (-EBADF). Borrows stream until its close callback. Returns 0, -EINVAL, -EBADF, -EBUSY (already open),
- * -ECANCELED (the loop is being destroyed), -ENOMEM (only with write_low, on_water or zero_copy_min). */
+/* Takes fd: a socket of stream type, as from a listener, a pipe or FIFO, a terminal or other character device, or a
+ * regular file, which is read and written where it stands. Blocking or not is all the same, and its flags are never
+ * changed: they may be shared with other processes. What it cannot do is refused: reading with -ENOTCONN, writing with
+ * -EPIPE. A socket need not be connected yet: while it connects, reading and writing wait; where nobody has connected
+ * it they fail. 0, 1 and 2 are not closed by loop_stream_close(). Borrows stream until its close callback. Returns 0,
+ * -EINVAL (anything else), -EBADF (also registered files), -EBUSY (already open), -ENOMEM, -ECANCELED (the loop is
+ * being destroyed). docs/unix.md has more on each kind. */
 LOOP_API LOOP_MUST_USE int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd,
                                             const struct loop_stream_options *options);
 
@@ -140,7 +152,8 @@ LOOP_API LOOP_MUST_USE int loop_stream_writev(struct loop_stream *stream, const 
                                               loop_stream_write_cb *cb, void *arg,
                                               const struct loop_write_terms *terms);
 
-/* Ends our half (shutdown(2), SHUT_WR) once all queued writes have left, then calls cb (may be NULL). Uncorks. Returns
+/* Ends our half (shutdown(2), SHUT_WR) once all queued writes have left, then calls cb (may be NULL). Uncorks. A pipe's
+ * write end is closed then, unless the descriptor is to be kept; terminals and files only take no more writes. Returns
  * 0, -ENOTCONN when not connected or shut down before, -EINVAL if closing or not open. */
 LOOP_API int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_cb *cb);
 

@@ -302,7 +302,7 @@ START_TEST(open_refuses)
     test_pipe(fds);
     ck_assert_int_eq(loop_stream_open(loop, &stream, -1, NULL), -EBADF);
     ck_assert_int_eq(loop_stream_open(loop, &stream, 4000, NULL), -EBADF);
-    ck_assert_int_eq(loop_stream_open(loop, &stream, fds[0], NULL), -ENOTSOCK);
+    ck_assert_int_eq(loop_stream_open(loop, &stream, LOOP_FIXED(fds[0]), NULL), -EBADF);
     ck_assert_int_eq(loop_stream_open(loop, &stream, datagram, NULL), -EINVAL);
     test_close(datagram);
     test_close(fds[0]);
