@@ -9,7 +9,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-enum { WRITE_BYTES_DEFAULT = 64 << 20, WRITE_HIGH_DEFAULT = 1 << 20 };
+enum { WRITE_BYTES_DEFAULT = 64 << 20 };
 static const uint32_t write_bytes_most = UINT32_MAX - (1 << 20);
 static const uint32_t flags_all =
     LOOP_STREAM_NODELAY | LOOP_STREAM_UNREF | LOOP_STREAM_READ_ON | LOOP_STREAM_KEEP_FD | LOOP_STREAM_FDS;
@@ -180,10 +180,7 @@ static uint32_t bytes_max(const struct loop_stream_options *options)
 
 static uint32_t high_mark(const struct loop_stream *stream, const struct loop_stream_options *options)
 {
-    if (options->write_high != 0)
-        return options->write_high;
-    return stream->priv.write_bytes_max / 2 < WRITE_HIGH_DEFAULT ? stream->priv.write_bytes_max / 2
-                                                                 : WRITE_HIGH_DEFAULT;
+    return options->write_high != 0 ? options->write_high : stream->priv.write_bytes_max / 4;
 }
 
 static int init_more(struct loop_stream *stream, const struct loop_stream_options *options)

@@ -377,6 +377,17 @@ static void shutdown_if_asked(struct loop_stream *stream)
         shutdown_now(stream);
 }
 
+/* What has left in part goes on, and nothing behind it. */
+static bool cork_lets(struct loop_stream *stream)
+{
+    struct stream_write *first = stream->priv.write_first;
+
+    if (first == NULL || first->done == 0)
+        return false;
+    first->flags |= WRITE_LAST;
+    return true;
+}
+
 void stream_write_work(struct loop_stream *stream)
 {
     struct iovec iov[WRITE_SEND_PIECES];
@@ -384,7 +395,9 @@ void stream_write_work(struct loop_stream *stream)
 
     if (unlikely(stream->priv.write_bytes > stream->priv.write_high || (stream->priv.state & STREAM_WRITE_RARE) != 0))
         work_rare(stream);
-    if ((stream->priv.state & (STREAM_STATE_MASK | STREAM_CORKED)) != STREAM_OPEN || stream->priv.write_id != 0)
+    if (stream_state(stream) != STREAM_OPEN || stream->priv.write_id != 0)
+        return;
+    if (unlikely(stream_is(stream, STREAM_CORKED)) && !cork_lets(stream))
         return;
     if (unlikely(stream->priv.more != NULL && stream->priv.more->files > 0) && !files_done(stream))
         return;

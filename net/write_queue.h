@@ -19,7 +19,8 @@ enum write_flags {
     WRITE_CANCELED = 1 << 4,  /* asked to end, if nothing has left */
     WRITE_ENDED = 1 << 5,     /* out of the queue; its callback waits */
     WRITE_FDS = 1 << 6,       /* descriptors go with it */
-    WRITE_ALONE = WRITE_ZERO_COPY | WRITE_FDS,
+    WRITE_LAST = 1 << 7,      /* before a cork */
+    WRITE_ALONE = WRITE_ZERO_COPY | WRITE_FDS | WRITE_LAST,
 };
 
 struct stream_write {

@@ -103,8 +103,9 @@ LOOP_API LOOP_MUST_USE int loop_resolve_start(struct loop *loop, struct loop_res
                                               loop_resolve_cb *cb);
 
 /* Looks up the name of an IPv4 or IPv6 address, else -EAFNOSUPPORT; copied. Without a name, or with c-ares also if no
- * server could answer (it does not tell), the host is the address as text. The service is the port as a number, unless LOOP_RESOLVE_SERVICE_NAME is set. family, LOOP_RESOLVE_PASSIVE and
- * LOOP_RESOLVE_CANONICAL give -EINVAL. All else as above. */
+ * server could answer (it does not tell), the host is the address as text. The service is the port as a number, unless
+ * LOOP_RESOLVE_SERVICE_NAME is set. family, LOOP_RESOLVE_PASSIVE and LOOP_RESOLVE_CANONICAL give -EINVAL. All else as
+ * above. */
 LOOP_API LOOP_MUST_USE int loop_resolve_name(struct loop *loop, struct loop_resolve *request,
                                              const struct loop_address         *address,
                                              const struct loop_resolve_options *options, loop_resolve_name_cb *cb);

@@ -56,7 +56,7 @@ struct loop_stream_options {
     /* For loop_stream_open(): fd came from this listener. The stream gives its room in connections_max back when it has
      * closed, also after the listener has; and fd needs no check. */
     struct loop_listener *listener     LOOP_NONE;
-    uint32_t write_high                LOOP_ZERO; /* 0: 1 MiB, or half of write_bytes_max if that is less */
+    uint32_t write_high                LOOP_ZERO; /* 0: a quarter of write_bytes_max */
     uint32_t write_low                 LOOP_ZERO; /* 0: a quarter of write_high; more than that: -EINVAL */
     loop_stream_water_cb *on_water     LOOP_NONE;
     uint32_t zero_copy_min LOOP_ZERO; /* borrowed writes of so many bytes leave by zero-copy (write.h); 0: none */

@@ -20,7 +20,7 @@
 LOOP_BEGIN_DECLS
 
 /* From now on nothing more leaves: writes gather, over turns, until loop_stream_uncork() or loop_stream_shutdown().
- * What the kernel has already goes on. The hard limit and the water marks count. Does not nest. Returns 0, also when
+ * A write that has left in part goes on. The hard limit and the water marks count. Does not nest. Returns 0, also when
  * corked or uncorked already; cork: -EPIPE after a shutdown. */
 LOOP_API int loop_stream_cork(struct loop_stream *stream);
 LOOP_API int loop_stream_uncork(struct loop_stream *stream);
