@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import churn, echo, nop, proxy, resp, timers, udp, write
+from . import churn, echo, idle, nop, proxy, resp, timers, udp, write
 from .results import geometric_mean, print_table
 
 
@@ -90,11 +90,19 @@ def udp_goals(results):
             for case in udp.goal_cases(results)]
 
 
+def idle_goals(results):
+    case = 'n=10000'
+    return [Goal(idle.NAME, f'user memory per connection, {case}, bytes', 300,
+                 results.value(idle.NAME, case, 'ringloop', 'bytes_per_item'),
+                 results.value(idle.NAME, case, 'liburing', 'bytes_per_item'))]
+
+
 def goals_of(benches, results):
     makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals,
               write.NAME: write_goals, resp.NAME: libuv_goals(resp, 'request', 0.80),
               churn.NAME: libuv_goals(churn, 'connection', 1.00),
-              proxy.NAME: libuv_goals(proxy, 'message', 0.85), udp.NAME: udp_goals}
+              proxy.NAME: libuv_goals(proxy, 'message', 0.85), udp.NAME: udp_goals,
+              idle.NAME: idle_goals}
     return [goal for name, make in makers.items() if name in benches for goal in make(results)]
 
 
