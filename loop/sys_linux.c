@@ -167,7 +167,8 @@ ssize_t sys_splice_in(int fd, int pipe_fd, size_t size)
     return splice_now(fd, pipe_fd, size);
 }
 
-/* splice(2) has no MSG_NOSIGNAL: with -EPIPE comes SIGPIPE, to this thread. One that was pending before stays so. */
+/* splice(2) has no MSG_NOSIGNAL: with -EPIPE comes SIGPIPE, to this thread; also with the count of what went before it.
+ * One that was pending before stays so. */
 ssize_t sys_splice_out(int pipe_fd, int fd, size_t size)
 {
     sigset_t pipe_signal, before, pending;
@@ -180,7 +181,7 @@ ssize_t sys_splice_out(int pipe_fd, int fd, size_t size)
     if (sigismember(&before, SIGPIPE))
         sigpending(&pending);
     r = splice_now(pipe_fd, fd, size);
-    if (r == -EPIPE && !sigismember(&pending, SIGPIPE))
+    if ((r == -EPIPE || (r >= 0 && (size_t)r < size)) && !sigismember(&pending, SIGPIPE))
         (void)sigtimedwait(&pipe_signal, NULL, &(const struct timespec){0});
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
