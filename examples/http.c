@@ -25,9 +25,7 @@ struct server {
 struct connection {
     struct loop_stream  stream;
     struct http_session session;
-    bool                reading;
     bool                sending;
-    bool                shut_down;
 };
 
 /* ---- connections */
@@ -89,27 +87,6 @@ static void connection_send(struct connection *connection)
         connection->sending = true;
 }
 
-static void connection_shutdown(struct connection *connection)
-{
-    connection->shut_down = true;
-    if (loop_stream_shutdown(&connection->stream, NULL) < 0)
-        connection_close(connection);
-}
-
-/* A peer that does not take its replies must wait with its requests. */
-static void connection_read_or_pause(struct connection *connection)
-{
-    bool wanted = http_session_wants_input(&connection->session);
-
-    if (wanted == connection->reading)
-        return;
-    connection->reading = wanted;
-    if (wanted)
-        loop_stream_read_start(&connection->stream, on_read); /* refused after the peer's end; then all is read */
-    else
-        loop_stream_read_stop(&connection->stream);
-}
-
 static void connection_go_on(struct connection *connection)
 {
     switch (http_session_next(&connection->session)) {
@@ -118,13 +95,13 @@ static void connection_go_on(struct connection *connection)
         if (!connection->sending)
             connection_send(connection);
         break;
-    case HTTP_NEXT_SHUTDOWN:
-        if (!connection->shut_down)
-            connection_shutdown(connection);
-        break;
+    case HTTP_NEXT_SHUTDOWN: loop_stream_shutdown(&connection->stream, NULL); break; /* refused the second time */
     case HTTP_NEXT_CLOSE: connection_close(connection); return;
     }
-    connection_read_or_pause(connection);
+    if (http_session_wants_input(&connection->session))
+        loop_stream_read_start(&connection->stream, on_read); /* refused after the peer's end; then all is read */
+    else
+        loop_stream_read_stop(&connection->stream); /* who does not take his replies must wait with his requests */
 }
 
 static void on_timeout(struct http_session *session)
@@ -136,9 +113,9 @@ static void on_timeout(struct http_session *session)
 
 static void on_accept(struct loop_listener *listener, int fd)
 {
-    static const struct loop_stream_options options = {.flags = LOOP_STREAM_NODELAY, .on_close = on_closed};
-    struct server                          *server = container_of(listener, struct server, listener);
-    struct connection                      *connection;
+    const struct loop_stream_options options = {.on_close = on_closed, .listener = listener};
+    struct server                   *server = container_of(listener, struct server, listener);
+    struct connection               *connection;
 
     if (fd < 0) /* e.g. -EMFILE: the listener waits until a descriptor is free again */
         return;
@@ -149,7 +126,7 @@ static void on_accept(struct loop_listener *listener, int fd)
         return;
     }
     http_session_open(&connection->session, &server->service);
-    connection_read_or_pause(connection);
+    connection_go_on(connection);
 }
 
 static void on_tick(struct loop_timer *timer)
@@ -159,20 +136,19 @@ static void on_tick(struct loop_timer *timer)
 
 static int server_start(struct server *server, const struct http_options *options)
 {
-    struct loop_address address = {options->address, options->address_size};
-    int                 r = loop_listener_start(server->loop, &server->listener, &address, NULL, on_accept);
+    static const struct loop_tcp_options      tcp = {.flags = LOOP_TCP_NODELAY}; /* connections inherit it */
+    static const struct loop_listener_options listening = {.tcp = &tcp};
+    const uint64_t                            tick_ns = HTTP_TICK_MS * LOOP_MILLISECOND;
+    struct loop_address                       address = {options->address, options->address_size};
+    int r = loop_listener_start(server->loop, &server->listener, &address, &listening, on_accept);
 
-    if (r < 0)
-        return r;
-    r = loop_timer_start(server->loop, &server->tick, HTTP_TICK_MS * LOOP_MILLISECOND, HTTP_TICK_MS * LOOP_MILLISECOND,
-                         on_tick);
-    if (r < 0)
-        return r;
-    r = loop_listener_address(&server->listener, &address);
-    if (r < 0)
-        return r;
-    http_announce(loop_address_port(&address));
-    return 0;
+    if (r == 0)
+        r = loop_timer_start(server->loop, &server->tick, tick_ns, tick_ns, on_tick);
+    if (r == 0)
+        r = loop_listener_address(&server->listener, &address);
+    if (r == 0)
+        http_announce(loop_address_port(&address));
+    return r;
 }
 
 /* ---- the process */
@@ -185,14 +161,6 @@ static void on_stop_signal(int number)
     loop_stop(running);
 }
 
-static void stop_on_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_stop_signal, .sa_flags = SA_RESTART};
-
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-}
-
 static int serve(struct server *server, const struct http_options *options)
 {
     int r = loop_create(&server->loop, NULL);
@@ -202,7 +170,8 @@ static int serve(struct server *server, const struct http_options *options)
         return r;
     }
     running = server->loop;
-    stop_on_signals();
+    signal(SIGINT, on_stop_signal);
+    signal(SIGTERM, on_stop_signal);
     r = server_start(server, options);
     if (r == 0)
         r = loop_run(server->loop, LOOP_RUN_DEFAULT); /* until loop_stop() */

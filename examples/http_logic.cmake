@@ -22,8 +22,11 @@ else()
 endif()
 
 add_library(http_logic STATIC
+    ${CMAKE_CURRENT_LIST_DIR}/http_input.c
+    ${CMAKE_CURRENT_LIST_DIR}/http_load.c
     ${CMAKE_CURRENT_LIST_DIR}/http_options.c
     ${CMAKE_CURRENT_LIST_DIR}/http_output.c
+    ${CMAKE_CURRENT_LIST_DIR}/http_reply.c
     ${CMAKE_CURRENT_LIST_DIR}/http_request.c
     ${CMAKE_CURRENT_LIST_DIR}/http_session.c
     ${CMAKE_CURRENT_LIST_DIR}/http_site.c)

@@ -1,6 +1,8 @@
 /* http_request.c: one request while it is being read. */
 #include "http_request.h"
 
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -151,29 +153,14 @@ static size_t path_start(const char *target, size_t size)
     return 0;
 }
 
-static int hex_value(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    if (digit >= 'a' && digit <= 'f')
-        return digit - 'a' + 10;
-    if (digit >= 'A' && digit <= 'F')
-        return digit - 'A' + 10;
-    return -1;
-}
-
 /* The byte that "%xy" at escape stands for, or -1 if there is none or it may not be hidden like that. */
 static int unescape(const char *escape, size_t size)
 {
-    int high, low, byte;
+    int byte;
 
-    if (size < 3)
+    if (size < 3 || !isxdigit((unsigned char)escape[1]) || !isxdigit((unsigned char)escape[2]))
         return -1;
-    high = hex_value(escape[1]);
-    low = hex_value(escape[2]);
-    if (high < 0 || low < 0)
-        return -1;
-    byte = high * 16 + low;
+    byte = (int)strtol((const char[]){escape[1], escape[2], '\0'}, NULL, 16);
     return byte == '\0' || byte == '/' ? -1 : byte;
 }
 

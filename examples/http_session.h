@@ -101,4 +101,8 @@ enum http_next http_session_next(const struct http_session *session);
 /* False while the peer is too slow in taking its replies. */
 bool http_session_wants_input(const struct http_session *session);
 
+/* No memory for a reply, or no patience: the connection can only be cut. What is unsent is kept until it is closed: the
+ * kernel may be reading it just now. */
+void http_session_abandon(struct http_session *session);
+
 #endif

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 enum {
     HTTP_SITE_FILES_MAX = 4096,
@@ -39,6 +40,9 @@ struct http_site {
  * told stderr why not. */
 int  http_site_load(struct http_site *site, const char *root);
 void http_site_unload(struct http_site *site);
+
+/* Adds a resource, while the site is being loaded. Returns room for its body, or NULL if memory is short. */
+char *http_site_add(struct http_site *site, const char *path, const char *type, size_t body_size, time_t modified);
 
 /* A path that ends in '/' means the index.html there. Returns NULL if there is no such resource. */
 const struct http_resource *http_site_find(const struct http_site *site, const char *path, size_t path_size);
