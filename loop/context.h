@@ -80,7 +80,8 @@ struct context_arm {
     };
     uint32_t op_flags; /* MSG_*, SOCK_* or poll events */
     uint32_t len;
-    uint16_t ioprio;
+    uint8_t  ioprio;
+    uint8_t  run; /* results in a row that said that there was more; no further than multishot.c needs to know */
     uint16_t group;
     uint16_t kept; /* buffers that the user keeps of what it has received */
     uint8_t  sqe_flags;

@@ -16,6 +16,11 @@
 
 enum { RESTART_FIRST = -512, RESTART_LAST = -516 }; /* restart codes, which leak out of what is cancelled */
 
+/* So many results the kernel gives in one go (MULTISHOT_MAX_RETRY). It goes on by way of its poll, and then does not
+ * look again when it has all there was: of an end (unix) or reset that was there as well it never tells. Measured
+ * on 6.18. */
+enum { RUN_LONG = 32 };
+
 /* What the end of a completion without IORING_CQE_F_MORE means. */
 enum verdict {
     GOES_WELL,      /* a result like those before: armed again after its callback */
@@ -79,6 +84,7 @@ void multishot_arm(struct loop *loop, struct context *context, bool poll_first)
         loop->stats.rearms++;
     forget_pause(context);
     context_arm(context)->fed = false;
+    context_arm(context)->run = 0;
     context_arm(context)->standing_back = false;
     multishot_place(loop, context, &sqe, CONTEXT_ACTIVE);
 }
@@ -246,6 +252,29 @@ static void finish_cancelled(struct loop *loop, struct context *context, enum ve
     op_finish(loop, context, result);
 }
 
+/* Whether this is the last of a long run. */
+static bool ends_long_run(struct context_arm *arm, uint32_t flags)
+{
+    bool was_long = arm->run == RUN_LONG;
+
+    if ((flags & IORING_CQE_F_SOCK_NONEMPTY) == 0)
+        arm->run = 0;
+    else if (!was_long)
+        arm->run++;
+    return was_long && arm->run == 0;
+}
+
+/* What may be hidden behind a long run is seen by one that is armed anew. */
+static void look_behind_run(struct loop *loop, struct context *context, uint32_t flags)
+{
+    struct context_arm *arm = context_arm(context);
+
+    if (ends_long_run(arm, flags) && !arm->standing_back && (context->flags & CONTEXT_CANCELED) == 0) {
+        cancel_rest(loop, context);
+        arm->fed = false;
+    }
+}
+
 void multishot_complete(struct loop *loop, struct context *context, const struct completion *completion)
 {
     struct loop_result       result = {.res = completion->res};
@@ -269,6 +298,8 @@ void multishot_complete(struct loop *loop, struct context *context, const struct
     if ((completion->flags & IORING_CQE_F_MORE) != 0) {
         if (context->kind == CONTEXT_TIMEOUT)
             (void)judge_timeout(context, &result);
+        if (context->kind == CONTEXT_RECV)
+            look_behind_run(loop, context, completion->flags);
         op_more(loop, context, &result);
         return;
     }

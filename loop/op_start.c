@@ -165,7 +165,8 @@ static void fill_arm(struct context *context, const struct io_uring_sqe *sqe)
 
     arm->op_flags = sqe->msg_flags;
     arm->len = sqe->len;
-    arm->ioprio = sqe->ioprio;
+    arm->ioprio = (uint8_t)sqe->ioprio;
+    arm->run = 0;
     arm->group = sqe->buf_group;
     arm->sqe_flags = sqe->flags;
     arm->in_extended = context_is_extended(context);

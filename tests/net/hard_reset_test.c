@@ -204,6 +204,36 @@ START_TEST(reset_is_no_end)
 }
 END_TEST
 
+/* Goal: an end behind more data than the kernel's multishot gives in one go is seen. Method: small buffers; the peer
+ * sends many of them and then vanishes, tcp by a reset; then reading starts, or goes on after a stop (odd i). */
+START_TEST(end_behind_much)
+{
+    static const uint32_t counts[] = {31, 33, 40, 64, 100};
+    struct loop          *loop = test_loop_new(&(struct loop_options){.buffer_size = 1024});
+    struct link           link;
+    struct end           *end = &link.end;
+    uint64_t              size = counts[_i / 4] * 1024u + (uint32_t)_i % 3;
+    int                   kind = _i / 2 % 2 == 0 ? NET_UNIX : NET_TCP4;
+
+    link_open(loop, &link, kind, 1, NULL);
+    if (_i % 2 != 0) {
+        end_read_start(end);
+        stop_reading(loop, end);
+        settle(loop);
+    }
+    pump_until(loop, peer_feed(&link.peer, size));
+    net_reset(link.peer.fd);
+    link.peer.fd = -1;
+    end_read_start(end);
+    run_until(loop, end->read_ends == 1);
+    ck_assert_str_eq(error_text(end->read_error), kind == NET_UNIX ? "ok" : "ECONNRESET");
+    if (kind == NET_UNIX)
+        ck_assert_uint_eq(end->read_bytes, size);
+    link_close(loop, &link);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: and an end that came before a reset stays an end: the peer has sent all. Method: the peer sends, shuts down,
  * and resets while a send of ours is stuck; reading starts behind that (i 1) or goes on meanwhile. */
 START_TEST(end_before_a_reset)
@@ -479,6 +509,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, peer_resets, 0, kinds == NET_KINDS ? 2 * STATES : STATES);
     tcase_add_loop_test(tcase, reset_is_no_end, 0, 2);
     tcase_add_loop_test(tcase, end_before_a_reset, 0, 2);
+    tcase_add_loop_test(tcase, end_behind_much, 0, 20);
     tcase_add_loop_test(tcase, peer_closes, 0, 2 * STATES);
     tcase_add_loop_test(tcase, peer_resets_while_we_close, 0, STATES);
     tcase = test_case(suite, "by us");
