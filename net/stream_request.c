@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { RECEIVE_MAX = 1 << 30 }; /* at a time: the kernel counts in int */
+
 enum request_kind { REQUEST_SOME, REQUEST_EXACTLY, REQUEST_UNTIL, REQUEST_READY };
 
 struct stream_request {
@@ -115,8 +117,11 @@ static bool take_from_stash(struct loop_stream *stream, struct stream_request *r
 static int receive(struct loop_stream *stream, const struct stream_request *request)
 {
     const struct loop_stream_transport *transport = stream->priv.transport;
+    size_t                              size = request->size - request->done;
     uint64_t                            timeout_ns = 0;
 
+    if (size > RECEIVE_MAX)
+        size = RECEIVE_MAX;
     if (request->deadline_ns != 0) {
         uint64_t now_ns = loop_time(stream->priv.object.loop);
 
@@ -124,11 +129,11 @@ static int receive(struct loop_stream *stream, const struct stream_request *requ
     }
     switch (request->kind) {
     case REQUEST_READY: return transport->wait_readable(stream, timeout_ns);
-    case REQUEST_UNTIL: return transport->receive(stream, NULL, request->size - request->done, timeout_ns);
+    case REQUEST_UNTIL: return transport->receive(stream, NULL, size, timeout_ns);
     case REQUEST_SOME:
     case REQUEST_EXACTLY: break;
     }
-    return transport->receive(stream, request->data + request->done, request->size - request->done, timeout_ns);
+    return transport->receive(stream, request->data + request->done, size, timeout_ns);
 }
 
 static void end_of_stream(struct loop_stream *stream, struct stream_request *request)
@@ -204,7 +209,8 @@ void stream_request_received(struct loop_stream *stream, const struct loop_resul
         stream_read_ended(stream, 0);
     else if (result->res < 0 && !request->timed_out && !is_passing(result->res))
         stream_read_ended(stream, result->res);
-    if (is_passing(result->res) && !request->canceled && !stream_is(stream, STREAM_READ_ENDED))
+    if (is_passing(result->res) && result->res != -ECANCELED && !request->canceled &&
+        !stream_is(stream, STREAM_READ_ENDED))
         loop_task_retry(stream->priv.object.loop, &stream->priv.task);
     else
         stream_request_work(stream);
@@ -337,6 +343,8 @@ ssize_t loop_stream_try_read(struct loop_stream *stream, void *data, size_t size
         if (stream->priv.read_id != 0) /* told to end, but has not yet */
             return -EAGAIN;
         r = stream->priv.transport->try_receive(stream, data, size);
+        if (r > 0)
+            stream_note_received(stream);
         if (r > 0 || is_passing((int)r))
             return r;
         stream_read_ended(stream, (int)r);

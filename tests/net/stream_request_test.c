@@ -1,6 +1,8 @@
 /* tests/net/stream_request_test.c: reading by request: exactly, at most, up to a delimiter, when ready, at once. */
 #include "tests/net/net_test.h"
 
+#include <sys/mman.h>
+
 struct wish {
     uint32_t calls;
     int      error;
@@ -109,6 +111,34 @@ START_TEST(line_too_long)
     wish_is(&rest, 0, "89;");
     link_close(loop, &link);
     test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: more memory than the kernel counts in one receive can be offered. Method: twice, before and behind a rest. */
+START_TEST(huge)
+{
+    const size_t size = (size_t)3 << 30;
+    struct loop *loop = test_loop_new(NULL);
+    char        *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct link  link;
+
+    ck_assert_ptr_ne(data, MAP_FAILED);
+    link_open(loop, &link, _i, 1, NULL);
+    peer_says(&link, "one;two");
+    for (uint32_t i = 0; i < 2; i++) {
+        struct wish wish = {0};
+
+        ck_assert_int_eq(CALL(loop_stream_read_until(&link.end.stream, data, size, ";", 1, wish_cb, &wish, NULL)), 0);
+        settle(loop);
+        if (i == 1)
+            peer_says(&link, ";");
+        run_until(loop, wish.calls == 1);
+        ck_assert_int_eq(wish.error, 0);
+        ck_assert_uint_eq(wish.bytes, 4);
+    }
+    link_close(loop, &link);
+    test_loop_free(loop);
+    munmap(data, size);
 }
 END_TEST
 
@@ -514,6 +544,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, exactly, 0, kinds);
     tcase_add_loop_test(tcase, lines, 0, kinds);
     tcase_add_loop_test(tcase, line_too_long, 0, kinds);
+    tcase_add_loop_test(tcase, huge, 0, kinds);
     tcase_add_loop_test(tcase, end_of_stream, 0, kinds);
     tcase_add_loop_test(tcase, reset_by_peer, 0, kinds);
     tcase_add_loop_test(tcase, deadline, 0, kinds);
