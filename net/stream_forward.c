@@ -47,6 +47,14 @@ static void pipe_let_go(struct loop *loop, struct stream_forward *forward)
     forward->pipe_held = false;
 }
 
+/* Whether this tells that from has ended; if not, whoever reads it next has to be told. */
+static bool tells_end(const struct stream_forward *forward, int error)
+{
+    if (!stream_is(forward->from, STREAM_READ_ENDED) || forward->from->priv.stash_first != 0)
+        return false;
+    return error == 0 ? !forward->limited : error == -ENODATA || error == forward->from->priv.read_end;
+}
+
 /* The streams are the user's again, who is then told. */
 static void finish(struct stream_forward *forward, int error)
 {
@@ -60,12 +68,15 @@ static void finish(struct stream_forward *forward, int error)
     from->priv.more->forward = NULL;
     to->priv.more->forwarded = NULL;
     stream_unset(from, STREAM_READING);
-    if (stream_is(from, STREAM_READ_ENDED) && from->priv.stash_first == 0)
+    stream_unset(from, STREAM_END_TOLD);
+    if (tells_end(forward, error))
         stream_set(from, STREAM_END_TOLD);
     if (from->priv.read_id != 0 && stream_state(from) == STREAM_OPEN) {
         stream_set(from, STREAM_READ_CANCELED);
         from->priv.transport->read_stop(from);
     }
+    if (forward->in_pipe > 0 && to->priv.write_id != 0 && stream_state(to) == STREAM_OPEN)
+        (void)loop_cancel(loop, to->priv.write_id); /* the wait for room; a send would just be tried again */
     forward->from = NULL;
     forward->to = NULL;
     if (forward->writes == 0)
@@ -97,8 +108,6 @@ static int pass_on(struct stream_forward *forward, const void *data, size_t size
     const struct loop_write_terms terms = {.release = release, .flags = release == 0 ? LOOP_WRITE_COPY : 0};
     int                           r;
 
-    if (stream_state(forward->to) == STREAM_CLOSING)
-        return -ECANCELED;
     r = loop_stream_write(forward->to, data, size, written, forward, &terms);
     if (r == 0) {
         forward->writes++;
@@ -129,6 +138,8 @@ static void received(struct loop_stream *from, const struct loop_result *result)
     size_t                 size = result->res > 0 ? (size_t)result->res : 0;
     int                    r = 0;
 
+    if (stream_state(forward->to) == STREAM_CLOSING) /* its close ends this in its turn */
+        size = 0;
     if (size > forward->left)
         size = (size_t)forward->left;
     if (size > 0)
@@ -141,7 +152,7 @@ static void received(struct loop_stream *from, const struct loop_result *result)
         stream_stash_add(from, result, (uint32_t)size);
     if (forward->state == COPYING && loop_stream_queued(forward->to) >= BULK_BYTES && may_splice(forward))
         forward->state = CHANGING;
-    if (forward->left == 0 || forward->state != COPYING || much_waits(forward))
+    if (forward->left == 0 || forward->state != COPYING || much_waits(forward) || from->priv.stash_first != 0)
         stream_unset(from, STREAM_READING);
     stream_work(from);
 }
@@ -187,18 +198,32 @@ static void to_ready(struct loop *loop, const struct loop_result *result, void *
     to->priv.write_id = 0;
     if (to->priv.more->forwarded != NULL)
         to->priv.more->forwarded->to_ready = true;
+    if (stream_is(to, STREAM_WRITE_FAILED) && stream_state(to) != STREAM_CLOSING)
+        stream_write_fail(to, to->priv.write_error);
     stream_work(to); /* what was written to it meanwhile goes first */
     stream_forward_sent(to);
 }
 
-static void wait_for(struct loop_stream *stream, uint32_t events, loop_cb *cb, loop_id *ret_id)
+static void wait_for(struct loop_stream *stream, uint32_t events, loop_cb *cb, loop_id *ret_id, uint32_t flags)
 {
     struct loop *loop = stream->priv.object.loop;
-    loop_id      id =
-        loop_poll_add(loop, stream->priv.fd, events, cb, stream, LOOP_TERMS(.flags = LOOP_BACKGROUND | LOOP_UNCHAINED));
+    loop_id id = loop_poll_add(loop, stream->priv.fd, events, cb, stream, LOOP_TERMS(.flags = flags | LOOP_UNCHAINED));
 
     if (id > 0)
         *ret_id = op_of_object(loop, id);
+}
+
+static void wait_for_data(struct loop_stream *from)
+{
+    if (stream_has_deadlines(from))
+        stream_deadline_wanted(from, LOOP_STREAM_READ);
+    wait_for(from, POLLIN | POLLRDHUP, from_ready, &from->priv.read_id, LOOP_BACKGROUND);
+}
+
+/* A send in flight, in all but name. */
+static void wait_for_room(struct loop_stream *to)
+{
+    wait_for(to, POLLOUT, to_ready, &to->priv.write_id, 0);
 }
 
 /* Fills the pipe. Returns false if nothing has come. */
@@ -212,6 +237,8 @@ static bool splice_in(struct stream_forward *forward)
         forward->in_pipe = (uint32_t)r;
         forward->left -= (uint64_t)r;
         stream_note_received(from);
+        if (stream_has_deadlines(forward->to))
+            stream_deadline_wanted(forward->to, LOOP_STREAM_WRITE);
     } else if (r != -EAGAIN && r != -EINTR) {
         stream_read_ended(from, (int)r);
     }
@@ -288,9 +315,9 @@ static int splice_work(struct stream_forward *forward)
         return 0;
     }
     if (r == 0)
-        wait_for(from, POLLIN | POLLRDHUP, from_ready, &from->priv.read_id);
+        wait_for_data(from);
     else if (forward->bytes != before || !forward->to_ready)
-        wait_for(to, POLLOUT, to_ready, &to->priv.write_id);
+        wait_for_room(to);
     /* else a socket that is ready and takes nothing, short of memory: it is asked again later, not at once */
     forward->to_ready = false;
     if (r == 0 ? from->priv.read_id == 0 : to->priv.write_id == 0)
@@ -331,6 +358,13 @@ static void end(struct stream_forward *forward)
     finish(forward, r);
 }
 
+static void read_on(struct loop_stream *from)
+{
+    if (stream_has_deadlines(from) && !stream_is(from, STREAM_READING))
+        stream_deadline_wanted(from, LOOP_STREAM_READ);
+    stream_set(from, STREAM_READING);
+}
+
 static int copy_work(struct stream_forward *forward)
 {
     struct loop_stream *from = forward->from;
@@ -340,7 +374,7 @@ static int copy_work(struct stream_forward *forward)
         return r;
     if (forward->state == COPYING && !nothing_more(forward) && from->priv.stash_first == 0 &&
         loop_stream_queued(forward->to) <= forward->queued_max / 2)
-        stream_set(from, STREAM_READING);
+        read_on(from);
     else if (forward->state != COPYING || forward->left == 0 || much_waits(forward))
         stream_unset(from, STREAM_READING);
     stream_read_work(from);
@@ -355,7 +389,9 @@ void stream_forward_work(struct loop_stream *from)
 
     if (stream_state(from) != STREAM_OPEN || stream_state(to) != STREAM_OPEN || forward->shutting)
         return;
-    if (forward->state != SPLICING)
+    if (stream_is(to, STREAM_WRITE_FAILED) && forward->writes == 0) /* else those will tell */
+        r = to->priv.write_error;
+    else if (forward->state != SPLICING)
         r = copy_work(forward);
     if (r == 0 && from->priv.more->forward != forward)
         return; /* it was ended by a callback */
@@ -378,7 +414,7 @@ void stream_forward_sent(struct loop_stream *to)
 {
     struct stream_forward *forward = to->priv.more == NULL ? NULL : to->priv.more->forwarded;
 
-    if (forward != NULL && forward->state == SPLICING)
+    if (forward != NULL)
         stream_work(forward->from);
 }
 
@@ -396,17 +432,17 @@ void stream_forward_drop(struct loop_stream *stream)
 
 static int check(const struct loop_stream *from, const struct loop_stream *to)
 {
-    if (stream_state(from) == STREAM_CONNECTING || stream_state(to) == STREAM_CONNECTING ||
-        stream_is(from, STREAM_END_TOLD))
-        return -ENOTCONN;
-    if (stream_state(from) != STREAM_OPEN || stream_state(to) != STREAM_OPEN || stream_is(from, STREAM_LEAVING) ||
+    if (stream_state(from) == STREAM_CLOSING || stream_state(to) == STREAM_CLOSING || stream_is(from, STREAM_LEAVING) ||
         stream_is(to, STREAM_LEAVING))
         return -EINVAL;
-    if (stream_is(to, STREAM_SHUT) || stream_is(to, STREAM_WRITE_FAILED))
-        return -EPIPE;
     if (stream_is(from, STREAM_READING) || stream_request_waits(from) || stream_forwards(from) ||
         (to->priv.more != NULL && to->priv.more->forwarded != NULL))
         return -EBUSY;
+    if (stream_state(from) == STREAM_CONNECTING || stream_state(to) == STREAM_CONNECTING ||
+        stream_is(from, STREAM_END_TOLD))
+        return -ENOTCONN;
+    if (stream_is(to, STREAM_SHUT) || stream_is(to, STREAM_WRITE_FAILED))
+        return -EPIPE;
     return 0;
 }
 

@@ -157,7 +157,7 @@ static void received_end(struct loop_stream *stream, int res)
         return;
     }
     stream_read_ended(stream, res);
-    if (stream_request_waits(stream))
+    if (stream_request_waits(stream) || stream_forwards(stream))
         stream_work(stream);
     if (!stream_reads(stream))
         return;

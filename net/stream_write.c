@@ -236,6 +236,7 @@ static void fail(struct loop_stream *stream, int error)
     stream_set(stream, STREAM_WRITE_FAILED);
     stream->priv.write_error = error;
     stream_write_fail(stream, error);
+    stream_forward_sent(stream);
 }
 
 void stream_write_break(struct loop_stream *stream, int error)
@@ -302,8 +303,7 @@ void stream_sent(struct loop_stream *stream, int32_t res)
         (stream->priv.state & (uint32_t)(STREAM_SHUT | STREAM_LEAVING | STREAM_WRITE_RARE)) != 0 ||
         stream_state(stream) == STREAM_CLOSING)
         stream_work(stream);
-    else
-        stream_forward_sent(stream);
+    stream_forward_sent(stream);
 }
 
 void stream_tell_shutdown(struct loop_stream *stream, int error)

@@ -2,6 +2,7 @@
  * only that deadlines come when nothing moves, do not come while something does, and are told to the right one. */
 #include "tests/net/net_test.h"
 
+#include <ringloop/forward.h>
 #include <ringloop/request.h>
 
 enum { PERIOD_NS = 30 * 1000000 };
@@ -228,6 +229,61 @@ START_TEST(without_callback_request)
 }
 END_TEST
 
+/* Goal: bytes taken by loop_stream_try_read() are life, too. */
+START_TEST(try_read_is_life)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct link  link;
+    uint64_t     until;
+
+    link_open(loop, &link, _i, 1, NULL);
+    begin(&link, &idle);
+    until = test_clock() + 4 * PERIOD_NS;
+    for (uint64_t n = 1; test_clock() < until; n++) {
+        char byte;
+
+        ck_assert(peer_feed(&link.peer, n));
+        pump_until(loop, loop_stream_try_read(&link.end.stream, &byte, 1) == 1);
+        moved();
+        test_turns(loop, 1);
+        test_sleep(PERIOD_NS / 10);
+    }
+    if (told.longest_gap < PERIOD_NS / 2)
+        ck_assert_uint_eq(told.calls, 0);
+    link_close(loop, &link);
+    test_loop_free(loop);
+}
+END_TEST
+
+static void ignore_forwarded(struct loop_stream *from, struct loop_stream *to, int error, uint64_t bytes, void *arg)
+{
+    (void)from;
+    (void)to;
+    (void)error;
+    (void)bytes;
+    (void)arg;
+}
+
+/* Goal: what begins to forward begins to read: not before is a period counted. Method: most of a period passes first.
+ */
+START_TEST(read_from_forward_on)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct link  link, to;
+
+    link_open(loop, &link, _i, 1, NULL);
+    link_open(loop, &to, _i, 2, NULL);
+    begin(&link, &reads);
+    run_for(loop, PERIOD_NS * 4 / 5);
+    told.last_ns = test_clock();
+    ck_assert_int_eq(CALL(loop_stream_forward(&link.end.stream, &to.end.stream, NULL, ignore_forwarded, NULL)), 0);
+    run_until(loop, told.calls == 1);
+    link_close(loop, &link);
+    link_close(loop, &to);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: deadlines do not keep the loop alive, are refused where there is no stream, and survive want of memory. */
 START_TEST(edges)
 {
@@ -261,6 +317,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, write_while_blocked, 0, kinds);
     tcase_add_loop_test(tcase, without_callback, 0, kinds);
     tcase_add_loop_test(tcase, without_callback_request, 0, kinds);
+    tcase_add_loop_test(tcase, try_read_is_life, 0, net_kinds());
+    tcase_add_loop_test(tcase, read_from_forward_on, 0, net_kinds());
     tcase_add_test(tcase, edges);
     return suite;
 }

@@ -177,6 +177,161 @@ START_TEST(ended_before_the_limit)
 }
 END_TEST
 
+/* Goal: an end that comes right behind the last byte of a limit is not swallowed: whoever reads next is told. Method:
+ * both are there before the forwarding starts. */
+START_TEST(end_behind_the_limit)
+{
+    struct loop_forward_options options = {.bytes_max = 3000, .flags = _i % 2 == 0 ? 0 : LOOP_FORWARD_COPY};
+    struct path                 path;
+
+    path_open(&path, _i / 2, NET_TCP4);
+    ck_assert(peer_feed(&path.in.peer, 3000));
+    ck_assert_int_eq(shutdown(path.in.peer.fd, SHUT_WR), 0);
+    ck_assert_int_eq(forward(&path, &options), 0);
+    run_until(path.loop, path.ends == 1);
+    ck_assert_int_eq(path.error, 0);
+    settle(path.loop);
+    end_read_start(&path.in.end);
+    run_until(path.loop, path.in.end.read_ends == 1);
+    ck_assert_int_eq(path.in.end.read_error, 0);
+    path_close(&path);
+}
+END_TEST
+
+/* Goal: a queue that is full of other writes holds the forwarding back only as long as it is full. Method: the target's
+ * peer does not read until both wait. */
+START_TEST(others_fill_the_queue)
+{
+    const struct loop_forward_options options = {.queued_max = 100000, .flags = LOOP_FORWARD_COPY};
+    static char                       bytes[65536];
+    uint64_t                          arrived = 0, total = 8 << 20;
+    struct path                       path;
+
+    path_open(&path, _i, _i);
+    ck_assert_int_eq(end_write(&path.out.end, total, 0), 0);
+    ck_assert_int_eq(forward(&path, &options), 0);
+    ck_assert(peer_feed(&path.in.peer, 5000));
+    settle(path.loop);
+    ck_assert_uint_ge(loop_stream_queued(&path.out.end.stream), options.queued_max);
+    while (arrived < total + 5000) {
+        ssize_t n = recv(path.out.peer.fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+        arrived += n > 0 ? (uint64_t)n : 0;
+        if (n <= 0)
+            pump_once(path.loop);
+    }
+    path_close(&path);
+}
+END_TEST
+
+static void narrow(struct path *path)
+{
+    net_buffers(path->in.peer.fd, 200000);
+    net_buffers(path->out.peer.fd, 200000);
+    net_buffers(loop_stream_fd(&path->in.end.stream), 200000);
+    net_buffers(loop_stream_fd(&path->out.end.stream), 200000);
+}
+
+/* Into the state where bytes are spliced, and the target takes no more. */
+static void block(struct path *path)
+{
+    uint64_t before, still = 0;
+
+    pump_until(path->loop, flows(path, 4 << 20));
+    while (still < 20) {
+        before = path->in.peer.write_bytes;
+        (void)peer_feed(&path->in.peer, 64 << 20);
+        pump_once(path->loop);
+        still = path->in.peer.write_bytes == before ? still + 1 : 0;
+    }
+}
+
+/* Goal: a target that somebody else shuts down ends the forwarding. Method: in the turn of a write, whose end the
+ * forwarding waits for. */
+START_TEST(shut_down_by_others)
+{
+    struct path path;
+
+    way_open(&path, _i);
+    ck_assert_int_eq(forward(&path, way_options(_i)), 0);
+    pump_until(path.loop, flows(&path, 4 << 20));
+    settle(path.loop);
+    ck_assert_int_eq(end_write(&path.out.end, 10, 0), 0);
+    ck_assert_int_eq(CALL(loop_stream_shutdown(&path.out.end.stream, end_shutdown_cb)), 0);
+    (void)peer_feed(&path.in.peer, 5 << 20);
+    pump_until(path.loop, path.ends == 1);
+    ck_assert_int_eq(path.error, -EPIPE);
+    path_close(&path);
+}
+END_TEST
+
+/* Goal: when the target's write deadline breaks it off, nothing follows the gap: writes that waited end with the same
+ * error, and so does the forwarding. */
+START_TEST(target_times_out)
+{
+    const struct loop_stream_deadlines deadlines = {.write_ns = 20 * LOOP_MILLISECOND};
+    struct path                        path;
+
+    way_open(&path, _i);
+    narrow(&path);
+    ck_assert_int_eq(forward(&path, way_options(_i)), 0);
+    block(&path);
+    ck_assert_int_eq(CALL(loop_stream_deadlines_set(&path.out.end.stream, &deadlines)), 0);
+    ck_assert_int_eq(end_write(&path.out.end, 1 << 20, 0), 0);
+    run_until(path.loop, path.ends == 1 && path.out.end.writes_done == 1);
+    ck_assert_int_eq(path.error, -ETIMEDOUT);
+    ck_assert_int_eq(path.out.end.write_error, -ETIMEDOUT);
+    path_close(&path);
+}
+END_TEST
+
+/* Goal: the same while nothing is to be sent: somebody has to be told. */
+START_TEST(idle_target_times_out)
+{
+    const struct loop_stream_deadlines deadlines = {.idle_ns = 20 * LOOP_MILLISECOND};
+    struct path                        path;
+
+    way_open(&path, _i);
+    ck_assert_int_eq(CALL(loop_stream_deadlines_set(&path.out.end.stream, &deadlines)), 0);
+    ck_assert_int_eq(forward(&path, way_options(_i)), 0);
+    run_until(path.loop, path.ends == 1);
+    ck_assert_int_eq(path.error, -ETIMEDOUT);
+    path_close(&path);
+}
+END_TEST
+
+static void drain(struct loop_timer *timer)
+{
+    struct path *path = timer->data;
+
+    (void)peer_drain(&path->out.peer, 100000);
+}
+
+/* Goal: what is being moved keeps a loop of unreferenced streams alive, as sends do; waiting for more does not. */
+START_TEST(unreferenced)
+{
+    const struct loop_stream_options options = {.flags = LOOP_STREAM_UNREF};
+    struct path                      path = {.loop = test_loop_new(NULL)};
+    struct loop_timer                timer = {.data = &path};
+    uint64_t                         before;
+
+    link_open(path.loop, &path.in, _i % NET_KINDS, 1, &options);
+    link_open(path.loop, &path.out, _i / NET_KINDS % NET_KINDS, 2, &options);
+    path.out.peer.read_flow = path.in.peer.write_flow;
+    narrow(&path);
+    ck_assert_int_eq(forward(&path, way_options(_i)), 0);
+    block(&path);
+    loop_timer_unref(&timer);
+    ck_assert_int_eq(loop_timer_start(path.loop, &timer, LOOP_MILLISECOND, LOOP_MILLISECOND, drain), 0);
+    before = path.out.peer.read_bytes;
+    ck_assert_int_ge(loop_run(path.loop, LOOP_RUN_DEFAULT), 0);
+    ck_assert_uint_gt(path.out.peer.read_bytes, before);
+    loop_timer_stop(&timer);
+    pump_until(path.loop, (peer_drain(&path.out.peer, SIZE_MAX), path.out.peer.read_bytes == path.in.peer.write_bytes));
+    path_close(&path);
+}
+END_TEST
+
 /* Goal: what was received before goes first. Method: a line is read by request, the rest stands in the stash. */
 START_TEST(stash_first)
 {
@@ -357,6 +512,12 @@ Suite *test_suite(void)
     tcase_add_loop_test(test_case(suite, "held_back"), held_back, 0, WAYS);
     tcase_add_loop_test(test_case(suite, "limit"), limit, 0, 4 * NET_KINDS);
     tcase_add_loop_test(test_case(suite, "ended_before_the_limit"), ended_before_the_limit, 0, NET_KINDS);
+    tcase_add_loop_test(test_case(suite, "end_behind_the_limit"), end_behind_the_limit, 0, 2 * NET_KINDS);
+    tcase_add_loop_test(test_case(suite, "others_fill_the_queue"), others_fill_the_queue, 0, NET_KINDS);
+    tcase_add_loop_test(test_case(suite, "shut_down_by_others"), shut_down_by_others, 0, WAYS);
+    tcase_add_loop_test(test_case(suite, "target_times_out"), target_times_out, 0, WAYS);
+    tcase_add_loop_test(test_case(suite, "idle_target_times_out"), idle_target_times_out, 0, WAYS);
+    tcase_add_loop_test(test_case(suite, "unreferenced"), unreferenced, 0, WAYS);
     tcase_add_loop_test(test_case(suite, "stash_first"), stash_first, 0, NET_KINDS);
     tcase_add_loop_test(test_case(suite, "stop"), stop, 0, WAYS);
     tcase_add_loop_test(test_case(suite, "reset"), reset, 0, 2 * WAYS);
