@@ -194,9 +194,8 @@ static void to_ready(struct loop *loop, const struct loop_result *result, void *
     struct loop_stream *to = arg;
 
     (void)loop;
-    (void)result;
     to->priv.write_id = 0;
-    if (to->priv.more->forwarded != NULL)
+    if (to->priv.more->forwarded != NULL && result->res > 0) /* a deadline's cancel only asks */
         to->priv.more->forwarded->to_ready = true;
     if (stream_is(to, STREAM_WRITE_FAILED) && stream_state(to) != STREAM_CLOSING)
         stream_write_fail(to, to->priv.write_error);

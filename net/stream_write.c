@@ -283,6 +283,7 @@ static void sent_nothing(struct loop_stream *stream, int error)
         fail(stream, error);
     }
     stream_work(stream); /* -ECANCELED: it was only asked how far it was */
+    stream_forward_sent(stream);
 }
 
 void stream_sent(struct loop_stream *stream, int32_t res)

@@ -272,15 +272,16 @@ START_TEST(target_times_out)
     const struct loop_stream_deadlines deadlines = {.write_ns = 20 * LOOP_MILLISECOND};
     struct path                        path;
 
-    way_open(&path, _i);
+    way_open(&path, _i % WAYS);
     narrow(&path);
-    ck_assert_int_eq(forward(&path, way_options(_i)), 0);
+    ck_assert_int_eq(forward(&path, way_options(_i % WAYS)), 0);
     block(&path);
     ck_assert_int_eq(CALL(loop_stream_deadlines_set(&path.out.end.stream, &deadlines)), 0);
-    ck_assert_int_eq(end_write(&path.out.end, 1 << 20, 0), 0);
-    run_until(path.loop, path.ends == 1 && path.out.end.writes_done == 1);
+    if (_i >= WAYS)
+        ck_assert_int_eq(end_write(&path.out.end, 1 << 20, 0), 0);
+    run_until(path.loop, path.ends == 1 && path.out.end.writes_done == (_i >= WAYS ? 1 : 0));
     ck_assert_int_eq(path.error, -ETIMEDOUT);
-    ck_assert_int_eq(path.out.end.write_error, -ETIMEDOUT);
+    ck_assert_int_eq(path.out.end.write_error, _i >= WAYS ? -ETIMEDOUT : 0);
     path_close(&path);
 }
 END_TEST
@@ -515,7 +516,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(test_case(suite, "end_behind_the_limit"), end_behind_the_limit, 0, 2 * NET_KINDS);
     tcase_add_loop_test(test_case(suite, "others_fill_the_queue"), others_fill_the_queue, 0, NET_KINDS);
     tcase_add_loop_test(test_case(suite, "shut_down_by_others"), shut_down_by_others, 0, WAYS);
-    tcase_add_loop_test(test_case(suite, "target_times_out"), target_times_out, 0, WAYS);
+    tcase_add_loop_test(test_case(suite, "target_times_out"), target_times_out, 0, 2 * WAYS);
     tcase_add_loop_test(test_case(suite, "idle_target_times_out"), idle_target_times_out, 0, WAYS);
     tcase_add_loop_test(test_case(suite, "unreferenced"), unreferenced, 0, WAYS);
     tcase_add_loop_test(test_case(suite, "stash_first"), stash_first, 0, NET_KINDS);
