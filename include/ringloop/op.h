@@ -67,7 +67,8 @@ LOOP_API loop_id loop_close(struct loop *loop, int fd, loop_cb *cb, void *arg, c
 /* send(2), sendto(2), recv(2), sendmsg(2). A send is finished by the kernel as far as it goes (MSG_WAITALL), so that a
  * short count means an error or a cancel in between; SIGPIPE is never raised. At most one send should be in flight on a
  * stream socket: two may interleave. loop_sendmsg() copies msg, its name, control and iovec array (at most 1024
- * entries, and 1 MiB of control data), and borrows the data. */
+ * entries, and 1 MiB of control data), and borrows the data. Unix datagram sockets: where the peer is full, the
+ * kernel (6.18) sends an empty datagram once there is room, and res is 0; those of datagram.h are whole. */
 LOOP_API loop_id loop_send(struct loop *loop, int fd, const void *buf, size_t size, int flags, loop_cb *cb, void *arg,
                            const struct loop_terms *terms);
 LOOP_API loop_id loop_sendto(struct loop *loop, int fd, const void *buf, size_t size, int flags,

@@ -61,7 +61,8 @@ LOOP_API LOOP_MUST_USE int loop_stream_read_ready(struct loop_stream *stream, lo
                                                   const struct loop_request_terms *terms);
 
 /* Reads what is there at once, without waiting: one plain system call. Returns the bytes, 0 at the end, -EAGAIN when
- * there is nothing just now, or as above. */
+ * there is nothing just now, or as above. Terminals, and pipes that cannot be told not to wait, give only what was
+ * received before, else -EAGAIN. */
 LOOP_API ssize_t loop_stream_try_read(struct loop_stream *stream, void *data, size_t size);
 
 /* Asks that the waiting request end, with -ECANCELED and what it has got, unless it is complete by then. Returns 0,

@@ -2,9 +2,9 @@
  *
  * Life: zeroed > loop_stream_open or loop_stream_connect > read, write, shutdown > loop_stream_close > close callback.
  *
- * Callbacks never come from inside a call. At close they come in this order: connect, a read request, writes in their
- * order, shutdown, close; each once, the close callback last; then the memory is yours again. Reading by callback ends
- * silently at close.
+ * Callbacks never come from inside a call. At close they come in this order: connect, a read request, forwarding,
+ * writes in their order, shutdown, a detach, close; each once, the close callback last; then the memory is yours again.
+ * Reading by callback ends silently at close.
  *
  * Descriptors over unix sockets: unix.h. A stream gives its descriptor up, or goes to another loop: stream_detach.h. */
 #ifndef RINGLOOP_STREAM_H

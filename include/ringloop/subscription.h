@@ -25,7 +25,7 @@ LOOP_API loop_id loop_accept_multishot(struct loop *loop, int fd, int flags, loo
  * the group is empty they wait, but see the end and errors. The group is made at its first use; -EINVAL for one that
  * does not exist. Empty groups apart, no result is a reason to end but those named here, errors, and loop_cancel(). */
 
-/* recv(2). Ends with 0 at the end of the stream; an empty datagram counts as such. */
+/* recv(2). Ends with 0 at the end of the stream; an empty datagram counts as such. LOOP_POLL_FIRST: see types.h. */
 LOOP_API loop_id loop_recv_multishot(struct loop *loop, int fd, uint16_t group, int flags, loop_cb *cb, void *arg,
                                      const struct loop_terms *terms);
 

@@ -103,11 +103,13 @@ enum loop_terms_flags {
     LOOP_LINKED_TIMEOUT = 1u << 0, /* the kernel keeps the deadline (a linked timeout), dearer; not for multishots */
     LOOP_BACKGROUND = 1u << 1,     /* the operation does not keep the loop alive */
     LOOP_EXTENDED = 1u << 2,       /* use an extended context even where a smaller one would do */
-    LOOP_POLL_FIRST = 1u << 3, /* accept, recv, send: wait for readiness before the first attempt; others: -EINVAL */
-    LOOP_ASYNC = 1u << 4,      /* hand it to a kernel worker at once (IOSQE_ASYNC); on a multishot: -EINVAL */
-    LOOP_UNCHAINED = 1u << 5,  /* not part of the chain that is open just now */
-    LOOP_LEND = 1u << 6,       /* read, recv: into a buffer of .group, lent with the result; buf is NULL */
-    LOOP_BARRIER = 1u << 7,    /* held back until all one-shot operations started before it have ended */
+    /* accept, recv, send: wait for readiness before the first attempt; others: -EINVAL. Of a multishot receive that is
+     * started when data and the end, or a reset, are there together, the kernel (6.18) never tells the end. */
+    LOOP_POLL_FIRST = 1u << 3,
+    LOOP_ASYNC = 1u << 4,     /* hand it to a kernel worker at once (IOSQE_ASYNC); on a multishot: -EINVAL */
+    LOOP_UNCHAINED = 1u << 5, /* not part of the chain that is open just now */
+    LOOP_LEND = 1u << 6,      /* read, recv: into a buffer of .group, lent with the result; buf is NULL */
+    LOOP_BARRIER = 1u << 7,   /* held back until all one-shot operations started before it have ended */
 };
 
 enum { LOOP_EXTRA_BYTES_MAX = 64 };

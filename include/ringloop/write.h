@@ -27,9 +27,9 @@ LOOP_API int loop_stream_uncork(struct loop_stream *stream);
 
 /* Sends what the socket takes at once, by a system call, and keeps nothing of it. Returns the bytes taken, which may be
  * fewer than size; -EAGAIN if it takes none, and wherever a write would have to wait: before the connection stands,
- * when corked, while anything is queued or in flight, always on terminals and files, on pipes before Linux 6.18;
- * -EINVAL (size 0, or 2 GiB and more), -EPIPE (as
- * loop_stream_write()), or what send(2) gave; the stream stays as it is. */
+ * when corked, while anything is queued, in flight or forwarded to it, always on terminals and files, on pipes before
+ * Linux 6.18; -EINVAL (size 0, or 2 GiB and more), -EPIPE (as loop_stream_write()), or what send(2) gave; the stream
+ * stays as it is. */
 LOOP_API LOOP_MUST_USE int loop_stream_try_write(struct loop_stream *stream, const void *data, size_t size);
 LOOP_API LOOP_MUST_USE int loop_stream_try_writev(struct loop_stream *stream, const struct iovec *iov,
                                                   size_t iov_count);
