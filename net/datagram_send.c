@@ -40,6 +40,7 @@ enum { ROOM = BLOCK_BYTES - sizeof(struct loop_datagram_entry) };
 _Static_assert(ROOM >= 384 + sizeof(struct sockaddr_in6), "as the header promises");
 _Static_assert(ROOM >= 64 + 32 + sizeof(struct loop_timer) + sizeof(struct message) + sizeof(struct iovec),
                "with all terms as well");
+_Static_assert(ROOM >= 64 + sizeof(struct sockaddr_storage) + sizeof(struct loop_timer), "unix has the deadline only");
 
 static const struct loop_datagram_terms defaults;
 
@@ -258,10 +259,20 @@ static inline size_t rounded(size_t size)
     return (size + 15) & ~(size_t)15;
 }
 
-static inline struct plan plan_for(const struct loop_address *address, size_t iov_count, size_t size,
+/* As much of it as the kernel reads: many give the size of their storage. */
+static inline uint16_t name_size_of(const struct loop_datagram *datagram, const struct loop_address *address)
+{
+    const size_t most = datagram->priv.family == AF_INET    ? sizeof(struct sockaddr_in)
+                        : datagram->priv.family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                            : sizeof(address->storage);
+
+    return address == NULL ? 0 : (uint16_t)(address->size < most ? address->size : most);
+}
+
+static inline struct plan plan_for(size_t name_size, size_t iov_count, size_t size,
                                    const struct loop_datagram_terms *terms)
 {
-    struct plan  plan = {.address = address == NULL ? 0 : rounded(address->size), .size = size};
+    struct plan  plan = {.address = rounded(name_size), .size = size};
     const size_t header = rounded(sizeof(struct message) + sizeof(struct iovec));
     size_t       room = ROOM - plan.address;
 
@@ -308,11 +319,10 @@ static inline void fill(struct loop_datagram_entry *entry, const struct plan *pl
     char *message, *payload;
 
     entry->name = entry->bytes + plan->timer;
-    entry->name_size = address == NULL ? 0 : (uint16_t)address->size;
     entry->header = NULL;
     entry->timed = plan->timer != 0;
     if (address != NULL)
-        memcpy(entry->name, &address->storage, address->size);
+        memcpy(entry->name, &address->storage, entry->name_size);
     message = entry->name + plan->address;
     payload = message + plan->message;
     if (plan->copy) {
@@ -355,6 +365,7 @@ int loop_datagram_sendv(struct loop_datagram *datagram, const struct iovec *iov,
     struct loop_datagram_entry *entry;
     struct plan                 plan;
     size_t                      size;
+    uint16_t                    name_size;
     int                         r;
 
     if (unlikely(datagram_state(datagram) != DATAGRAM_OPEN || iov_count > IOV_COUNT_MAX ||
@@ -366,7 +377,8 @@ int loop_datagram_sendv(struct loop_datagram *datagram, const struct iovec *iov,
     r = check(datagram, address, terms, size);
     if (unlikely(r < 0))
         return r;
-    plan = plan_for(address, iov_count, size, terms);
+    name_size = name_size_of(datagram, address);
+    plan = plan_for(name_size, iov_count, size, terms);
     entry = entry_new(loop, plan.timer + plan.address + plan.message + (plan.copy ? size : 0));
     if (unlikely(entry == NULL))
         return -ENOMEM;
@@ -374,6 +386,7 @@ int loop_datagram_sendv(struct loop_datagram *datagram, const struct iovec *iov,
     entry->cb = cb;
     entry->arg = arg;
     entry->size = (uint32_t)size;
+    entry->name_size = name_size;
     entry->release = 0;
     fill(entry, &plan, address, iov, iov_count, terms);
     link_last(datagram, entry);

@@ -46,6 +46,41 @@ START_TEST(copied_and_borrowed)
 }
 END_TEST
 
+/* Goal: as much is copied when the address's size is that of its storage; nothing at all may be sent so, too. Method:
+ * as many bytes as the header says, with and without terms; the memory is overwritten right after the call. */
+START_TEST(roomy_address)
+{
+    static const struct loop_datagram_terms all = {.ttl = 10, .traffic_class = 4, .timeout_ns = 20 * LOOP_SECOND};
+    const struct loop_datagram_terms       *terms[] = {NULL, &all};
+    static char                             memory[384], data[400];
+    struct loop                            *loop = test_loop_new(NULL);
+    struct loop_address                     to;
+    int                                     fd = plain_open(_i, &to);
+
+    if (_i != PORT_UNIX)
+        to.size = sizeof(to.storage);
+    port_open(loop, &client, _i, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        const size_t size = i == 1 || _i == PORT_UNIX ? 64 : 384;
+        const bool   bare = _i == PORT_UNIX;
+
+        pattern_fill(i, 0, memory, size);
+        port_send_with(&client, memory, size, &to, NULL, bare ? NULL : terms[i]);
+        memset(memory, 0xee, sizeof(memory));
+        ck_assert_int_eq(
+            loop_datagram_sendv(&client.datagram, NULL, 0, &to, port_send_cb, NULL, bare ? NULL : terms[i]), 0);
+        run_until(loop, client.sends_done == 2 * (i + 1));
+        ck_assert_uint_eq(plain_receive(fd, data, sizeof(data), NULL), size);
+        pattern_check(i, 0, data, size);
+        ck_assert_uint_eq(plain_receive(fd, data, sizeof(data), NULL), 0);
+    }
+    ck_assert_uint_eq(client.sends_failed, 0);
+    close_client(loop);
+    test_close(fd);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: pieces make one datagram, in order, copied or not. Method: many small and large pieces, an empty one, none. */
 START_TEST(pieces)
 {
@@ -561,6 +596,7 @@ Suite *test_suite(void)
     TCase *tcase = test_case(suite, "send");
 
     tcase_add_loop_test(tcase, copied_and_borrowed, 0, port_kinds());
+    tcase_add_loop_test(tcase, roomy_address, 0, port_kinds());
     tcase_add_loop_test(tcase, pieces, 0, port_kinds());
     tcase_add_test(tcase, bad_terms);
     tcase_add_loop_test(tcase, many_in_order, 0, port_kinds());
