@@ -141,20 +141,29 @@ int loop_datagram_open(struct loop *loop, struct loop_datagram *datagram, const 
     return r;
 }
 
+static int socket_number(int fd, int name, int *ret_number)
+{
+    socklen_t size = sizeof(*ret_number);
+
+    return sys_getsockopt(fd, SOL_SOCKET, name, ret_number, &size);
+}
+
 int loop_datagram_adopt(struct loop *loop, struct loop_datagram *datagram, int fd,
                         const struct loop_datagram_options *options)
 {
-    int       r, type = 0, family = 0;
-    socklen_t size = sizeof(type), family_size = sizeof(family);
+    struct loop_datagram_options complete;
+    int                          r, type = 0, family = 0, protocol = 0;
 
     loop_check_owner(loop, __func__);
     if (options == NULL)
         options = &defaults;
     if (fd < 0)
         return -EBADF;
-    r = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    r = socket_number(fd, SO_TYPE, &type);
     if (r == 0)
-        r = sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &family_size);
+        r = socket_number(fd, SO_DOMAIN, &family);
+    if (r == 0)
+        r = socket_number(fd, SO_PROTOCOL, &protocol);
     if (r < 0)
         return r;
     if (type != SOCK_DGRAM)
@@ -162,10 +171,12 @@ int loop_datagram_adopt(struct loop *loop, struct loop_datagram *datagram, int f
     r = check(loop, datagram, options, family);
     if (r == 0)
         r = datagram_options_apply(fd, family, options);
+    complete = *options;
+    complete.flags |= datagram_flags_in_force(fd, family);
     if (r == 0)
-        r = init(loop, datagram, fd, family, options);
-    if (r == 0 && datagram_has_errors(fd, family)) /* or what nobody takes from it would keep the loop busy */
-        datagram_set(datagram, DATAGRAM_ERRORS);
+        r = init(loop, datagram, fd, family, &complete);
+    if (r == 0 && protocol != IPPROTO_UDP) /* such as ICMP, which would take a merged message for one */
+        datagram->priv.send_merge_max = 0;
     return r;
 }
 

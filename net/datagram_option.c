@@ -77,10 +77,17 @@ static bool is_on(int fd, int level, int name)
     return sys_getsockopt(fd, level, name, &value, &size) == 0 && value != 0;
 }
 
-bool datagram_has_errors(int fd, int family)
+uint32_t datagram_flags_in_force(int fd, int family)
 {
-    return is_ip(family) &&
-           (is_on(fd, IPPROTO_IP, IP_RECVERR) || (family == AF_INET6 && is_on(fd, IPPROTO_IPV6, IPV6_RECVERR)));
+    uint32_t flags = 0;
+
+    if (!is_ip(family))
+        return 0;
+    if (is_on(fd, IPPROTO_IP, IP_RECVERR) || (family == AF_INET6 && is_on(fd, IPPROTO_IPV6, IPV6_RECVERR)))
+        flags |= LOOP_DATAGRAM_ERRORS;
+    if (is_on(fd, IPPROTO_UDP, UDP_GRO))
+        flags |= LOOP_DATAGRAM_GRO;
+    return flags;
 }
 
 /* ---- one by one */

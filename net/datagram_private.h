@@ -73,8 +73,10 @@ void datagram_send_cancel(struct loop_datagram *datagram); /* at close */
 void datagram_send_push(struct loop_datagram *datagram);
 
 /* datagram_option.c */
-int  datagram_options_check(const struct loop_datagram_options *options, int family);
-int  datagram_options_apply(int fd, int family, const struct loop_datagram_options *options);
-bool datagram_has_errors(int fd, int family); /* whether the socket has a queue of errors */
+int      datagram_options_check(const struct loop_datagram_options *options, int family);
+int      datagram_options_apply(int fd, int family, const struct loop_datagram_options *options);
+/* Those of LOOP_DATAGRAM_ERRORS and _GRO that the socket has: without the one what nobody takes would keep the loop
+ * busy, without the other nobody would know where datagrams end. */
+uint32_t datagram_flags_in_force(int fd, int family);
 
 #endif

@@ -139,8 +139,8 @@ LOOP_API LOOP_MUST_USE int loop_datagram_open(struct loop *loop, struct loop_dat
                                               const struct loop_datagram_options *options);
 
 /* The same with a descriptor, which it takes: a datagram socket (else -EINVAL, -ENOTSOCK), bound and connected or not.
- * Flags that are set in options are set on it too, others left as they are; if it has IP_RECVERR, that is as with
- * LOOP_DATAGRAM_ERRORS. */
+ * Flags that are set in options are set on it too, others left as they are; if it has IP_RECVERR or UDP_GRO, that is as
+ * with LOOP_DATAGRAM_ERRORS, LOOP_DATAGRAM_GRO. */
 LOOP_API LOOP_MUST_USE int loop_datagram_adopt(struct loop *loop, struct loop_datagram *datagram, int fd,
                                                const struct loop_datagram_options *options);
 

@@ -1,6 +1,8 @@
 /* tests/net/datagram_test.c: datagram sockets: opening, connecting, there and back, closing. */
 #include "tests/net/datagram_port.h"
 
+#include <netinet/udp.h>
+#include <sched.h>
 
 static struct port server, client; /* each test has a process of its own */
 static const char *texts[] = {"one", "two", "three", "four", "five"};
@@ -329,6 +331,58 @@ START_TEST(adopting)
 }
 END_TEST
 
+/* Goal: a descriptor that has UDP_GRO already is treated as with GRO: one can tell where datagrams end. Method: several
+ * that leave as one. */
+START_TEST(adopting_gro)
+{
+    static const struct loop_datagram_options options = {.on_close = port_close_cb, .receive_size = 10000};
+    static char                               memory[500];
+    struct loop                              *loop = test_loop_new(NULL);
+    struct loop_address                       to;
+    int                                       fd = plain_open(PORT_UDP4, &to), one = 1;
+
+    ck_assert_int_eq(setsockopt(fd, IPPROTO_UDP, UDP_GRO, &one, sizeof(one)), 0);
+    ck_assert_int_eq(CALL(loop_datagram_adopt(loop, &server.datagram, fd, &options)), 0);
+    port_receive(&server);
+    port_open(loop, &client, PORT_UDP4, NULL);
+    for (int i = 0; i < 4; i++)
+        port_send(&client, memory, sizeof(memory), &to);
+    run_until(loop, server.bytes == 4 * sizeof(memory));
+    ck_assert_int_eq(server.log[0].segment_size, sizeof(memory));
+    close_two(loop);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: other protocols than UDP know nothing of merging. Method: echo requests of one turn, by the kernel's own socket
+ * for that, in a network of this process's own that allows it; each is answered. */
+START_TEST(adopting_ping)
+{
+    static const struct loop_datagram_options options = {.on_close = port_close_cb};
+    struct loop                              *loop;
+    struct loop_address                       to = net_parse("127.0.0.1", 0);
+    int                                       fd;
+
+    if (unshare(CLONE_NEWNET) != 0 ||
+        system("ip link set lo up 2>/dev/null && echo 0 0 2>/dev/null > /proc/sys/net/ipv4/ping_group_range") != 0) {
+        test_skip("not root, or no ip(8), or /proc is not to be written");
+        return;
+    }
+    loop = test_loop_new(NULL);
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(CALL(loop_datagram_adopt(loop, &client.datagram, fd, &options)), 0);
+    port_receive(&client);
+    for (char i = 0; i < 3; i++)
+        port_send(&client, (char[16]){8, [7] = i}, 16, &to);
+    run_until(loop, client.sends_done == 3 && client.bytes == 48);
+    ck_assert_uint_eq(client.messages, 3);
+    port_close(&client);
+    run_until(loop, client.closes == 1);
+    test_loop_free(loop);
+}
+END_TEST
+
 static void close_port(struct port *port, const struct loop_datagram_message *message)
 {
     (void)message;
@@ -441,6 +495,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, connecting, 0, port_kinds());
     tcase_add_test(tcase, nameless_sender);
     tcase_add_loop_test(tcase, adopting, 0, port_kinds());
+    tcase_add_test(tcase, adopting_gro);
+    tcase_add_test(tcase, adopting_ping);
     tcase_add_loop_test(tcase, destroying, 0, port_kinds());
     tcase_add_loop_test(tcase, unref, 0, port_kinds());
     tcase_add_loop_test(tcase, close_in_receive, 0, port_kinds());
