@@ -151,6 +151,29 @@ static bool merging_failed(int error)
     return error == -EINVAL || error == -EMSGSIZE || error == -EIO || error == -EOPNOTSUPP || error == -ENOPROTOOPT;
 }
 
+static int send_first(const struct loop_datagram *datagram)
+{
+    const struct loop_datagram_entry *entry = datagram->priv.send_next;
+
+    return sys_sendto(datagram->priv.fd, entry->piece.iov_base, entry->piece.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL,
+                      entry->name_size == 0 ? NULL : (const void *)entry->name, entry->name_size);
+}
+
+static bool failed(struct loop_datagram *datagram, unsigned entries, int error);
+
+/* What fails alone as well lies in the datagram, or in whom it goes to. */
+static bool merged_failed(struct loop_datagram *datagram, int error)
+{
+    int r = send_first(datagram);
+
+    if (r < 0)
+        return failed(datagram, 1, r);
+    datagram->priv.send_merge_max =
+        error == -EINVAL || error == -EMSGSIZE ? (uint16_t)(datagram->priv.send_next->size - 1) : 0;
+    next_ends(datagram, r);
+    return true;
+}
+
 /* The first message, of so many datagrams. Returns whether to go on. */
 static bool failed(struct loop_datagram *datagram, unsigned entries, int error)
 {
@@ -160,11 +183,8 @@ static bool failed(struct loop_datagram *datagram, unsigned entries, int error)
         wait_for_room(datagram);
         return false;
     }
-    if (entries > 1 && merging_failed(error)) {
-        datagram->priv.send_merge_max =
-            error == -EINVAL || error == -EMSGSIZE ? (uint16_t)(datagram->priv.send_next->size - 1) : 0;
-        return true;
-    }
+    if (entries > 1 && merging_failed(error))
+        return merged_failed(datagram, error);
     datagram_look_for_errors(datagram);
     next_ends(datagram, error);
     return true;
@@ -178,10 +198,7 @@ static inline bool is_single(const struct loop_datagram_entry *entry)
 
 static bool push_single(struct loop_datagram *datagram)
 {
-    const struct loop_datagram_entry *entry = datagram->priv.send_next;
-    const struct sockaddr            *name = entry->name_size == 0 ? NULL : (const void *)entry->name;
-    int r = sys_sendto(datagram->priv.fd, entry->piece.iov_base, entry->piece.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL,
-                       name, entry->name_size);
+    int r = send_first(datagram);
 
     if (unlikely(r < 0))
         return failed(datagram, 1, r);

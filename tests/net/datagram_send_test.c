@@ -261,6 +261,37 @@ START_TEST(merged_beyond_path)
 }
 END_TEST
 
+/* Goal: addresses that nothing can be sent to do not end merging for others. Method: neighbours to port 0, as answers
+ * to whoever made it up; then neighbours to a socket with GRO, which shows how they were sent. */
+START_TEST(merged_after_errors)
+{
+    static const struct loop_datagram_options gro = {.flags = LOOP_DATAGRAM_GRO, .receive_size = 10000};
+    static char                               memory[500];
+    struct loop                              *loop = test_loop_new(NULL);
+    struct loop_address                       to, nowhere;
+
+    port_open(loop, &server, PORT_UDP4, &gro);
+    port_receive(&server);
+    port_open(loop, &client, PORT_UDP4, NULL);
+    to = nowhere = port_address(&server);
+    ck_assert_int_eq(loop_address_port_set(&nowhere, 0), 0);
+    for (int i = 0; i < 4; i++)
+        port_send(&client, memory, 1, &nowhere);
+    run_until(loop, client.sends_done == 4);
+    ck_assert_uint_eq(client.sends_failed, 4);
+    ck_assert_int_eq(client.send_error, -EINVAL);
+    for (int i = 0; i < 4; i++)
+        port_send(&client, memory, sizeof(memory), &to);
+    run_until(loop, client.sends_done == 8 && server.bytes == 4 * sizeof(memory));
+    ck_assert_uint_eq(client.sends_failed, 4);
+    ck_assert_uint_eq(server.messages, 1);
+    ck_assert_int_eq(server.log[0].segment_size, sizeof(memory));
+    port_close(&server);
+    close_client(loop);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: neighbours larger than the path takes are sent one by one, and only those that fail are told so. Method: two
  * that nobody could send between two that go. */
 START_TEST(too_big)
@@ -602,7 +633,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, many_in_order, 0, port_kinds());
     tcase_add_loop_test(tcase, merged, 0, 4);
     tcase_add_test(tcase, merged_beyond_path);
-    tcase_add_test(tcase, too_big); /* UDP over IPv4 */
+    tcase_add_test(tcase, merged_after_errors); /* UDP over IPv4 */
+    tcase_add_test(tcase, too_big);             /* UDP over IPv4 */
     tcase_add_loop_test(tcase, sent_on, 0, port_kinds());
     tcase_add_loop_test(tcase, limits, 0, port_kinds());
     tcase_add_loop_test(tcase, send_in_send, 0, port_kinds());
