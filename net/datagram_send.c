@@ -470,7 +470,7 @@ int loop_datagram_try_send_many(struct loop_datagram *datagram, const struct loo
         if (r >= 0 && (size_t)r < lot) /* what stopped it is answered by the next call */
             break;
     }
-    if (r < 0 && r != -EAGAIN && r != -EINVAL)
+    if (r < 0 ? r != -EAGAIN && r != -EINVAL : done < count)
         datagram_look_for_errors(datagram);
     return r < 0 && done == 0 ? r : (int)done;
 }

@@ -1,7 +1,9 @@
 /* tests/net/datagram_error_test.c: datagram sockets: what the network answers. */
 #include "tests/net/datagram_port.h"
 
+#include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 
 static struct port client; /* each test has a process of its own */
 
@@ -204,6 +206,39 @@ START_TEST(adopted)
     run_until(loop, client.errors == 1);
     ck_assert(client.log[0].has_trouble);
     does_not_spin(loop);
+    close_client(loop);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: what ends a lot that is tried is told if the kernel has details of it. Method: the second of two is larger than
+ * the path takes, which is small in a network of this process's own, and must not be cut up. */
+START_TEST(tried_too_large)
+{
+    static char                memory[3000];
+    struct loop_datagram_piece pieces[2];
+    struct loop               *loop;
+    struct loop_address        to;
+
+    if (unshare(CLONE_NEWNET) != 0 || system("ip link set lo up mtu 1500 2>/dev/null") != 0) {
+        test_skip("not root, or no ip(8)");
+        return;
+    }
+    loop = test_loop_new(NULL);
+    port_open(loop, &client, PORT_UDP4, &with_errors);
+    port_receive(&client);
+    ck_assert_int_eq(loop_datagram_option_set(&client.datagram, LOOP_DATAGRAM_OPTION_MTU_DISCOVER, IP_PMTUDISC_DO), 0);
+    settle(loop);
+    to = port_address(&client);
+    pieces[0] = (struct loop_datagram_piece){memory, 10, &to};
+    pieces[1] = (struct loop_datagram_piece){memory, sizeof(memory), &to};
+    ck_assert_int_eq(loop_datagram_try_send_many(&client.datagram, pieces, 2), 1);
+    run_until(loop, client.messages == 1 && client.errors == 1);
+    for (uint32_t i = 0; i < 2; i++)
+        if (client.log[i].error != 0) {
+            ck_assert_int_eq(client.log[i].error, -EMSGSIZE);
+            ck_assert_uint_eq(client.log[i].trouble.info, 1500);
+        }
     close_client(loop);
     test_loop_free(loop);
 }
@@ -459,6 +494,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, told_later, 0, kinds());
     tcase_add_loop_test(tcase, told_later_connected, 0, kinds());
     tcase_add_loop_test(tcase, adopted, 0, kinds());
+    tcase_add_test(tcase, tried_too_large); /* UDP over IPv4 */
     tcase_add_test(tcase, nobody_unix);
     tcase_add_loop_test(tcase, burst, 0, 2 * kinds());
     tcase_add_loop_test(tcase, stop_or_close, 0, 2);
