@@ -189,20 +189,23 @@ static void settle(struct ares_server *server)
 
 /* ---- channels */
 
+/* 0, or why there is none; then the server is as it was. */
 static int channel_open(struct ares_server *server)
 {
     struct ares_options options = {.sock_state_cb = socket_changed, .sock_state_cb_data = server};
-    int                 status = ares_init_options(&server->channel, &options, ARES_OPT_SOCK_STATE_CB);
+    ares_channel        channel = NULL;
+    int                 status = ares_init_options(&channel, &options, ARES_OPT_SOCK_STATE_CB);
 
     if (status != ARES_SUCCESS)
         return error_of(status);
     if (server->names[0] != '\0') {
-        status = ares_set_servers_ports_csv(server->channel, server->names);
+        status = ares_set_servers_ports_csv(channel, server->names);
         if (status != ARES_SUCCESS) {
-            ares_destroy(server->channel);
+            ares_destroy(channel);
             return error_of(status);
         }
     }
+    server->channel = channel;
     server->made_ns = loop_time(server->resolver->loop);
     return 0;
 }
@@ -210,11 +213,17 @@ static int channel_open(struct ares_server *server)
 /* Nothing is under way on it. */
 static int channel_renew(struct ares_server *server)
 {
+    ares_channel before = server->channel;
+    int          r;
+
     if (loop_time(server->resolver->loop) - server->made_ns < fresh_ns)
         return 0;
-    ares_destroy(server->channel);
+    r = channel_open(server);
+    if (r < 0)
+        return r;
+    ares_destroy(before);
     settle_polls(server);
-    return channel_open(server);
+    return 0;
 }
 
 static void server_free(struct ares_server *server)
