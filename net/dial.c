@@ -305,6 +305,11 @@ int loop_dial_cancel(struct loop_dial *dial)
     return 0;
 }
 
+struct loop *loop_dial_loop(const struct loop_dial *dial)
+{
+    return dial->priv.object.loop;
+}
+
 static void close_object(struct loop_object *object)
 {
     (void)loop_dial_cancel(container_of(object, struct loop_dial, priv.object));

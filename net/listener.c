@@ -213,6 +213,11 @@ int loop_listener_peer(const struct loop_listener *listener, struct loop_address
     return 0;
 }
 
+bool loop_listener_closing(const struct loop_listener *listener)
+{
+    return listener->priv.state == LISTENER_CLOSING;
+}
+
 struct loop *loop_listener_loop(const struct loop_listener *listener)
 {
     return listener->priv.state == LISTENER_CLOSED ? NULL : listener->priv.object.loop;

@@ -431,6 +431,11 @@ int loop_resolve_name(struct loop *loop, struct loop_resolve *request, const str
     return request_start(loop, request, query, options, NULL, cb);
 }
 
+struct loop *loop_resolve_loop(const struct loop_resolve *request)
+{
+    return request->priv.object.loop;
+}
+
 const char *loop_resolve_canonical(const struct loop_resolve *request)
 {
     struct loop           *loop = request->priv.object.loop;

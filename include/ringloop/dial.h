@@ -64,6 +64,9 @@ LOOP_API LOOP_MUST_USE int loop_dial_name(struct loop *loop, struct loop_dial *d
 /* The callback comes with -ECANCELED, in the next turn. Returns 0, or -ENOENT if it is not in progress. */
 LOOP_API int loop_dial_cancel(struct loop_dial *dial);
 
+/* The loop that it was last started on; NULL before the first time. */
+LOOP_API struct loop *loop_dial_loop(const struct loop_dial *dial);
+
 LOOP_END_DECLS
 
 #endif

@@ -147,6 +147,7 @@ LOOP_API int loop_listener_peer(const struct loop_listener *listener, struct loo
  * gave. */
 LOOP_API int loop_listener_address(const struct loop_listener *listener, struct loop_address *ret_address);
 
+LOOP_API bool         loop_listener_closing(const struct loop_listener *listener);
 LOOP_API struct loop *loop_listener_loop(const struct loop_listener *listener); /* NULL if not in use */
 LOOP_API int          loop_listener_fd(const struct loop_listener *listener);   /* -EBADF if not open or bound */
 

@@ -117,6 +117,9 @@ LOOP_API int loop_resolve_cancel(struct loop_resolve *request);
 /* Inside a callback of a loop_resolve_start() with LOOP_RESOLVE_CANONICAL: the name, lent; else NULL. */
 LOOP_API const char *loop_resolve_canonical(const struct loop_resolve *request);
 
+/* The loop that it was last started on; NULL before the first time. */
+LOOP_API struct loop *loop_resolve_loop(const struct loop_resolve *request);
+
 /* What looks names up when LOOP_RESOLVE_SYSTEM is not set: "c-ares 1.18.1" or "system"; a static string. Any thread. */
 LOOP_API const char *loop_resolve_backend(void);
 

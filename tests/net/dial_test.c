@@ -122,6 +122,7 @@ static void dialed(struct loop_dial *dial, int fd, const struct loop_address *ad
     ck_assert((fd < 0) == (address == NULL));
     if (address != NULL)
         call->address = *address;
+    ck_assert_ptr_eq(loop_dial_loop(dial), loop);
     ck_assert_int_eq(CALL(loop_dial_cancel(dial)), -ENOENT);
     if (call->cancels != NULL)
         (void)CALL(loop_dial_cancel(&call->cancels->dial));
@@ -397,6 +398,7 @@ START_TEST(refused)
     ck_assert_int_eq(start(&call, &none, 1, NULL), -EINVAL);
     ck_assert_int_eq(loop_dial_start(loop, &call.dial, many, 1, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_dial_start(loop, NULL, many, 1, NULL, dialed), -EINVAL);
+    ck_assert_ptr_null(loop_dial_loop(&call.dial));
     ck_assert_int_eq(start(&call, many, 1, &(struct loop_dial_options){.flags = LOOP_RESOLVE_PASSIVE}), -EINVAL);
     ck_assert_int_eq(start(&call, many, 1, &(struct loop_dial_options){.attempt_delay_ns = 1}), -EINVAL);
     ck_assert_int_eq(start(&call, many, 1, &(struct loop_dial_options){.family = AF_UNIX}), -EAFNOSUPPORT);

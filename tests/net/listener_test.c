@@ -387,7 +387,9 @@ START_TEST(close_twice)
         ck_assert_int_eq(loop_listener_pause(&door.listener), 0);
     if (_i > 0)
         settle(loop);
+    ck_assert(!loop_listener_closing(&door.listener));
     loop_listener_close(&door.listener, door_close_cb);
+    ck_assert(loop_listener_closing(&door.listener));
     ck_assert_uint_eq(door.closes, 0);
     loop_listener_close(&door.listener, later_close_cb);
     loop_listener_close(&door.listener, NULL);
@@ -395,6 +397,7 @@ START_TEST(close_twice)
     ck_assert_int_eq(loop_listener_resume(&door.listener), -EINVAL);
     ck_assert(loop_alive(loop));
     test_run(loop);
+    ck_assert(!loop_listener_closing(&door.listener));
     ck_assert_uint_eq(door.closes, 1);
     ck_assert_uint_eq(later_closes, 0);
     ck_assert_uint_eq(door.accepted, 0);

@@ -64,6 +64,7 @@ struct look {
 static void note_calls(struct look *look, int error)
 {
     callback_enter();
+    ck_assert_ptr_eq(loop_resolve_loop(&look->request), loop);
     look->calls++;
     look->error = error;
     look->text[0] = '\0';
