@@ -346,7 +346,7 @@ static bool files_done(struct loop_stream *stream)
     while ((write = stream->priv.write_first) != NULL && (write->flags & WRITE_FILE) != 0 &&
            write->size == write->done && file_is_done(stream, write))
         ;
-    return stream_state(stream) == STREAM_OPEN && !stream_is(stream, STREAM_CORKED);
+    return stream_state(stream) == STREAM_OPEN;
 }
 
 static int send_first(struct loop_stream *stream, struct iovec *iov)
@@ -398,9 +398,9 @@ void stream_write_work(struct loop_stream *stream)
         work_rare(stream);
     if (stream_state(stream) != STREAM_OPEN || stream->priv.write_id != 0)
         return;
-    if (unlikely(stream_is(stream, STREAM_CORKED)) && !cork_lets(stream))
-        return;
     if (unlikely(stream->priv.more != NULL && stream->priv.more->files > 0) && !files_done(stream))
+        return;
+    if (unlikely(stream_is(stream, STREAM_CORKED)) && !cork_lets(stream))
         return;
     if (stream->priv.write_first == NULL) {
         shutdown_if_asked(stream);

@@ -158,12 +158,11 @@ void write_advance(struct stream_write *write, size_t bytes)
 /* Whether nothing behind it may be in the same send. */
 static bool is_last(struct stream_write *write, struct stream_write **ret_file)
 {
-    if ((write->flags & WRITE_ALONE) != 0)
+    if ((write->flags & WRITE_FILE) != 0 && (!write_file_read(write) || write_file(write)->short_of_count)) {
+        *ret_file = write;
         return true;
-    if (write_file_read(write) && !write_file(write)->short_of_count)
-        return false;
-    *ret_file = write;
-    return true;
+    }
+    return (write->flags & WRITE_ALONE) != 0;
 }
 
 size_t write_gather(struct stream_write *first, struct iovec *iov, uint32_t turn, struct stream_write **ret_file)

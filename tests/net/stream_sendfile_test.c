@@ -204,6 +204,36 @@ START_TEST(reading_fails)
 }
 END_TEST
 
+/* Goal: a file that has left in part when its stream is corked goes on to its end, and nothing behind it. Method: a
+ * peer takes the first bytes, then the cork; the rest. */
+START_TEST(corked_in_the_middle)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct link  link;
+    struct sent  sent;
+    int          fd;
+
+    link_open(loop, &link, _i, 1, NULL);
+    fd = file_of(link.peer.read_flow, 4 * MIB);
+    must_sendfile(&link.end, fd, 0, 4 * MIB, &sent);
+    link.end.write_bytes = 4 * MIB; /* what is behind goes on with the pattern */
+    ck_assert_int_eq(end_write(&link.end, 1000, 0), 0);
+    pump_until(loop, (peer_drain(&link.peer, 1000), link.peer.read_bytes > 0));
+    ck_assert_int_eq(CALL(loop_stream_cork(&link.end.stream)), 0);
+    pump_until(loop, (peer_drain(&link.peer, SIZE_MAX), sent.calls == 1));
+    sent_is(&sent, 0, 4 * MIB);
+    settle(loop);
+    (void)peer_drain(&link.peer, SIZE_MAX);
+    ck_assert_uint_eq(link.peer.read_bytes, 4 * MIB);
+    ck_assert_int_eq(CALL(loop_stream_uncork(&link.end.stream)), 0);
+    pump_until(loop, (peer_drain(&link.peer, SIZE_MAX), link.peer.read_bytes == 4 * MIB + 1000));
+    run_until(loop, link.end.writes_done == 1);
+    link_close(loop, &link);
+    test_close(fd);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: cancelled before anything has left, a file ends with 0 bytes; later it goes on; what is behind arrives. A read
  * of a pipe with nothing in it is waited for by nobody. Method: a pipe at the head, files behind. */
 START_TEST(cancel)
@@ -377,6 +407,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, positions_and_ends, 0, kinds);
     tcase_add_loop_test(tcase, reading_fails, 0, 4);
     tcase_add_loop_test(tcase, cancel, 0, kinds);
+    tcase_add_loop_test(tcase, corked_in_the_middle, 0, kinds);
     tcase_add_loop_test(tcase, ends, 0, 4);
     tcase_add_loop_test(tcase, arguments_and_limits, 0, kinds);
     tcase_add_test(tcase, allocations_fail);
