@@ -202,10 +202,11 @@ static void write_done(struct loop *loop, const struct loop_result *result, void
 {
     struct loop_stream *stream = arg;
     bool                closing = stream_state(stream) == STREAM_CLOSING;
+    bool                goes_on = !closing && (stream->priv.state & (STREAM_WRITE_FAILED | STREAM_SEND_STOPPED)) == 0;
 
     (void)loop;
     stream->priv.write_id = 0;
-    if (result->res == -EAGAIN && !closing) {
+    if (result->res == -EAGAIN && goes_on) {
         wait_for_room(stream);
     } else if (result->res == -EOPNOTSUPP && !closing && stream->priv.transport->shutdown == pipe_shutdown &&
                !stream_is(stream, STREAM_WRITE_ASYNC)) { /* before Linux 6.18 */

@@ -235,6 +235,7 @@ static void fail(struct loop_stream *stream, int error)
 {
     stream_set(stream, STREAM_WRITE_FAILED);
     stream->priv.write_error = error;
+    stream_work(stream); /* it is full no more; somebody may wait for that */
     stream_write_fail(stream, error);
     stream_forward_sent(stream);
 }
@@ -398,6 +399,10 @@ void stream_write_work(struct loop_stream *stream)
         work_rare(stream);
     if (stream_state(stream) != STREAM_OPEN || stream->priv.write_id != 0)
         return;
+    if (unlikely(stream_is(stream, STREAM_WRITE_FAILED)) && stream->priv.write_first != NULL) {
+        fail(stream, stream->priv.write_error); /* while it waited for room, nothing being sent */
+        return;
+    }
     if (unlikely(stream->priv.more != NULL && stream->priv.more->files > 0) && !files_done(stream))
         return;
     if (unlikely(stream_is(stream, STREAM_CORKED)) && !cork_lets(stream))

@@ -1,5 +1,6 @@
 /* tests/sim/stream_file_sim_test.c: streams over pipes and terminals on a scripted ring: old kernels, and answers that
  * the real one gives seldom. */
+#include "net/stream_private.h"
 #include "tests/sim/script_ring.h"
 #include "tests/support/test.h"
 
@@ -174,6 +175,34 @@ START_TEST(no_multishot_reads)
 }
 END_TEST
 
+/* Goal: a full pipe in non-blocking mode that is to end does not wait for room. Method: its connection fails as by a
+ * deadline, while it is polled (_i = 0), while the write is in flight that finds it full (1); or that is cancelled (2).
+ */
+START_TEST(full_and_ended)
+{
+    struct io_uring_sqe *sqe;
+
+    make(0, 1);
+    ck_assert_int_eq(loop_stream_write(&stream, "abc", 3, written, NULL, NULL), 0);
+    sqe = pending(IORING_OP_WRITEV, fds[1]);
+    if (_i == 0) {
+        script_complete(sqe, -EAGAIN, 0);
+        sqe = pending(IORING_OP_POLL_ADD, fds[1]);
+    }
+    if (_i == 2)
+        ck_assert_int_eq(loop_stream_write_cancel_all(&stream), 1);
+    else
+        stream_break(&stream, -ETIMEDOUT);
+    ck_assert_uint_eq(writes, 0);
+    script_complete(sqe, _i == 0 ? -ECANCELED : -EAGAIN, 0);
+    for (int turns = 0; writes == 0 && turns < 100; turns++)
+        test_turns(loop, 1);
+    ck_assert_uint_eq(writes, 1);
+    ck_assert_int_eq(write_error, _i == 2 ? -ECANCELED : -ETIMEDOUT);
+    finish(0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("sim/stream_file");
@@ -181,6 +210,7 @@ Suite *test_suite(void)
 
     tcase_add_test(tcase, no_signal_unknown);
     tcase_add_loop_test(tcase, full, 0, 2);
+    tcase_add_loop_test(tcase, full_and_ended, 0, 3);
     tcase_add_test(tcase, nothing_taken);
     tcase = test_case_without_ring(suite, "reading");
     tcase_add_test(tcase, no_multishot_reads);
