@@ -116,7 +116,7 @@ static int check_sendfile(struct loop_stream *stream, int file_fd, int64_t offse
     if (file_fd < 0)
         return -EBADF;
     if (count == 0 || (offset < 0 && offset != LOOP_AT_POSITION) ||
-        (terms != NULL && (terms->flags != 0 || terms->release != 0)))
+        (terms != NULL && (terms->flags != 0 || terms->release != 0 || terms->fd_count != 0)))
         return -EINVAL;
     if (stream_more(stream) == NULL)
         return -ENOMEM;
