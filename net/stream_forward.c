@@ -38,6 +38,7 @@ struct stream_forward {
     enum forward_state  state;
     bool                limited, pipe_held, stopping, shutting;
     bool                to_ready; /* said the kernel */
+    bool                held;     /* goes on when to has sent what others wrote */
 };
 
 static void pipe_let_go(struct loop *loop, struct stream_forward *forward)
@@ -116,9 +117,18 @@ static int pass_on(struct stream_forward *forward, const void *data, size_t size
     return r;
 }
 
+/* What to takes by a write. */
+static size_t room(const struct stream_forward *forward)
+{
+    const struct loop_stream *to = forward->to;
+    size_t                    queued = loop_stream_queued(to);
+
+    return queued < to->priv.write_bytes_max ? to->priv.write_bytes_max - queued : 0;
+}
+
 static bool much_waits(const struct stream_forward *forward)
 {
-    return loop_stream_queued(forward->to) >= forward->queued_max;
+    return loop_stream_queued(forward->to) >= forward->queued_max || room(forward) == 0;
 }
 
 /* It changes flags of the descriptor, which are not ours where it is to be kept. */
@@ -142,6 +152,8 @@ static void received(struct loop_stream *from, const struct loop_result *result)
         size = 0;
     if (size > forward->left)
         size = (size_t)forward->left;
+    if (size > room(forward))
+        size = 0; /* waits in the stash */
     if (size > 0)
         r = pass_on(forward, result->data, size, size == (size_t)result->res ? result->buffer : 0);
     if (r < 0) {
@@ -168,6 +180,8 @@ static int pass_on_stash(struct stream_forward *forward)
 
         if (size > forward->left)
             size = (size_t)forward->left;
+        if (size > room(forward))
+            size = room(forward);
         r = pass_on(forward, data, size, 0);
         if (r < 0)
             return r;
@@ -191,16 +205,16 @@ static void from_ready(struct loop *loop, const struct loop_result *result, void
 
 static void to_ready(struct loop *loop, const struct loop_result *result, void *arg)
 {
-    struct loop_stream *to = arg;
+    struct loop_stream    *to = arg;
+    struct stream_forward *forward = to->priv.more->forwarded;
 
     (void)loop;
     to->priv.write_id = 0;
-    if (to->priv.more->forwarded != NULL && result->res > 0) /* a deadline's cancel only asks */
-        to->priv.more->forwarded->to_ready = true;
-    if (stream_is(to, STREAM_WRITE_FAILED) && stream_state(to) != STREAM_CLOSING)
-        stream_write_fail(to, to->priv.write_error);
     stream_work(to); /* what was written to it meanwhile goes first */
-    stream_forward_sent(to);
+    if (forward == NULL)
+        return;
+    forward->to_ready = result->res > 0; /* not if a deadline only asked */
+    stream_work(forward->from);
 }
 
 static void wait_for(struct loop_stream *stream, uint32_t events, loop_cb *cb, loop_id *ret_id, uint32_t flags)
@@ -289,7 +303,8 @@ static int splice_work(struct stream_forward *forward)
     uint64_t            before = forward->bytes;
     int                 r;
 
-    if (from->priv.read_id != 0 || to->priv.write_id != 0 || to->priv.write_first != NULL)
+    forward->held = to->priv.write_id != 0 || to->priv.write_first != NULL || stream_is(to, STREAM_CORKED);
+    if (from->priv.read_id != 0 || forward->held)
         return 0;
     if (stream_is(to, STREAM_WRITE_FAILED) || stream_is(to, STREAM_SHUT))
         return stream_is(to, STREAM_SHUT) ? -EPIPE : to->priv.write_error;
@@ -376,6 +391,7 @@ static int copy_work(struct stream_forward *forward)
         read_on(from);
     else if (forward->state != COPYING || forward->left == 0 || much_waits(forward))
         stream_unset(from, STREAM_READING);
+    forward->held = !stream_is(from, STREAM_READING) && loop_stream_queued(forward->to) > 0;
     stream_read_work(from);
     return 0;
 }
@@ -413,8 +429,10 @@ void stream_forward_sent(struct loop_stream *to)
 {
     struct stream_forward *forward = to->priv.more == NULL ? NULL : to->priv.more->forwarded;
 
-    if (forward != NULL)
-        stream_work(forward->from);
+    if (forward == NULL || !(forward->held || stream_is(to, STREAM_WRITE_FAILED)))
+        return;
+    forward->held = false;
+    stream_work(forward->from);
 }
 
 void stream_forward_drop(struct loop_stream *stream)

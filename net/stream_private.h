@@ -201,7 +201,7 @@ void   stream_stash_skip(struct loop_stream *stream, size_t size);              
 
 /* stream_forward.c */
 void stream_forward_work(struct loop_stream *from); /* instead of stream_read_work() */
-void stream_forward_sent(struct loop_stream *to);   /* nothing is in flight on it, or it has failed */
+void stream_forward_sent(struct loop_stream *to);   /* nothing is queued nor in flight, or it has failed */
 void stream_forward_drop(struct loop_stream *stream);
 
 static inline bool stream_forwards(const struct loop_stream *stream)

@@ -408,6 +408,7 @@ void stream_write_work(struct loop_stream *stream)
     if (unlikely(stream_is(stream, STREAM_CORKED)) && !cork_lets(stream))
         return;
     if (stream->priv.write_first == NULL) {
+        stream_forward_sent(stream);
         shutdown_if_asked(stream);
         return;
     }

@@ -1,14 +1,195 @@
-/* tests/net/stream_seam_test.c: parts of a stream together that have tests of their own: files and corks, deadlines of
- * pipes. */
+/* tests/net/stream_seam_test.c: parts of a stream together that have tests of their own: forwarding to a stream that is
+ * full, corked or timed out, files and corks, deadlines of pipes. */
 #include "tests/net/net_test.h"
 
 #include <fcntl.h>
+#include <ringloop/forward.h>
 #include <ringloop/unix.h>
 #include <ringloop/write.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 enum { KIB = 1024, MIB = 1 << 20 };
+
+/* Two connections; what the first peer sends shall arrive at the second. */
+struct path {
+    struct loop *loop;
+    struct link  in, out;
+    uint32_t     ends;
+    int          error;
+    uint64_t     bytes;
+};
+
+static void ended(struct loop_stream *from, struct loop_stream *to, int error, uint64_t bytes, void *arg)
+{
+    struct path *path = arg;
+
+    (void)from;
+    (void)to;
+    callback_enter();
+    path->ends++;
+    path->error = error;
+    path->bytes = bytes;
+}
+
+static void path_open(struct path *path, const struct loop_stream_options *out)
+{
+    memset(path, 0, sizeof(*path));
+    path->loop = test_loop_new(NULL);
+    link_open(path->loop, &path->in, NET_TCP4, 1, NULL);
+    link_open(path->loop, &path->out, NET_TCP4, 2, out);
+    path->out.peer.read_flow = path->in.peer.write_flow;
+    path->out.end.write_flow = path->in.peer.write_flow;
+}
+
+static void path_forward(struct path *path, bool copy)
+{
+    const struct loop_forward_options options = {.flags = copy ? LOOP_FORWARD_COPY : 0};
+
+    ck_assert_int_eq(CALL(loop_stream_forward(&path->in.end.stream, &path->out.end.stream, &options, ended, path)), 0);
+}
+
+static void path_close(struct path *path)
+{
+    link_close(path->loop, &path->in);
+    link_close(path->loop, &path->out);
+    ck_assert_uint_eq(test_stats(path->loop).buffers_lent, 0);
+    test_loop_free(path->loop);
+}
+
+static bool flows(struct path *path, uint64_t total)
+{
+    (void)peer_feed(&path->in.peer, total);
+    (void)peer_drain(&path->out.peer, SIZE_MAX);
+    return path->out.peer.read_bytes == total;
+}
+
+/* The next size bytes of the flow are written by hand to the second stream. */
+static void write_between(struct path *path, size_t size)
+{
+    path->out.end.write_bytes = path->in.peer.write_bytes;
+    ck_assert_int_eq(end_write(&path->out.end, size, 0), 0);
+    path->in.peer.write_bytes += size;
+}
+
+static bool in_flow(struct path *path, bool flowing)
+{
+    return !flowing || flows(path, 4 * MIB);
+}
+
+/* Goal: forwarding goes on when what was written by hand has left, full or not. Method: a write of more than may be
+ * queued, and of more or less than the high mark, before forwarding or in full flow (by splice). */
+START_TEST(forward_after_writes)
+{
+    struct loop_stream_options options = {.write_high = (_i & 1) == 0 ? 64 * KIB : 0};
+    bool                       flowing = (_i & 2) != 0, copy = (_i & 4) != 0;
+    struct path                path;
+    uint64_t                   total;
+
+    path_open(&path, &options);
+    if (flowing) {
+        path_forward(&path, copy);
+        pump_until(path.loop, in_flow(&path, flowing));
+    }
+    write_between(&path, 8 * MIB);
+    if (!flowing)
+        path_forward(&path, copy);
+    total = path.in.peer.write_bytes + 100000;
+    (void)peer_feed(&path.in.peer, total);
+    settle(path.loop);
+    ck_assert_uint_eq(path.out.end.writes_done, 0);
+    pump_until(path.loop, flows(&path, total));
+    ck_assert_int_eq(shutdown(path.in.peer.fd, SHUT_WR), 0);
+    run_until(path.loop, path.ends == 1);
+    ck_assert_int_eq(path.error, 0);
+    path_close(&path);
+}
+END_TEST
+
+/* Goal: forwarding goes on when what was written by hand is cancelled, or a file among it ends early. Method: these
+ * stand in the queue of a corked stream, or of one whose file is empty. */
+START_TEST(forward_after_cancels)
+{
+    struct path path;
+    int         fd = memfd_create("stream_seam", MFD_CLOEXEC);
+
+    path_open(&path, NULL);
+    path_forward(&path, false);
+    pump_until(path.loop, flows(&path, 4 * MIB));
+    if (_i == 0) {
+        ck_assert_int_eq(CALL(loop_stream_cork(&path.out.end.stream)), 0);
+        ck_assert_int_eq(end_write(&path.out.end, 100000, 0), 0);
+    } else {
+        ck_assert_int_eq(CALL(loop_stream_sendfile(&path.out.end.stream, fd, 0, 10, NULL, NULL, NULL)), 0);
+        ck_assert_int_eq(CALL(loop_stream_cork(&path.out.end.stream)), 0);
+    }
+    (void)peer_feed(&path.in.peer, 4 * MIB + 1000);
+    settle(path.loop);
+    if (_i == 0)
+        ck_assert_int_eq(CALL(loop_stream_write_cancel_all(&path.out.end.stream)), 1);
+    ck_assert_int_eq(CALL(loop_stream_uncork(&path.out.end.stream)), 0);
+    pump_until(path.loop, flows(&path, 4 * MIB + 1000));
+    path_close(&path);
+    test_close(fd);
+}
+END_TEST
+
+/* Goal: a stream that takes few bytes slows forwarding down, but does not end it. Method: room for less than a buffer,
+ * and a peer that reads little at a time. */
+START_TEST(forward_into_little_room)
+{
+    struct loop_stream_options options = {.write_bytes_max = 1000};
+    struct path                path;
+    uint64_t                   total = 300000;
+
+    path_open(&path, &options);
+    net_buffers(loop_stream_fd(&path.out.end.stream), 16384);
+    path_forward(&path, _i == 1);
+    pump_until(path.loop,
+               (peer_feed(&path.in.peer, total), peer_drain(&path.out.peer, 5000), path.out.peer.read_bytes == total));
+    ck_assert_uint_eq(path.ends, 0);
+    ck_assert_int_eq(shutdown(path.in.peer.fd, SHUT_WR), 0);
+    run_until(path.loop, path.ends == 1);
+    ck_assert_int_eq(path.error, 0);
+    ck_assert_uint_eq(path.bytes, total);
+    path_close(&path);
+}
+END_TEST
+
+/* Goal: nothing leaves a corked stream, also not of what is forwarded to it. */
+START_TEST(forward_corked)
+{
+    struct path path;
+
+    path_open(&path, NULL);
+    path_forward(&path, _i == 1);
+    pump_until(path.loop, flows(&path, 4 * MIB));
+    ck_assert_int_eq(CALL(loop_stream_cork(&path.out.end.stream)), 0);
+    (void)peer_feed(&path.in.peer, 5 * MIB);
+    (void)run_for(path.loop, 20 * LOOP_MILLISECOND);
+    (void)peer_drain(&path.out.peer, SIZE_MAX);
+    ck_assert_uint_eq(path.out.peer.read_bytes, 4 * MIB);
+    ck_assert_int_eq(CALL(loop_stream_uncork(&path.out.end.stream)), 0);
+    pump_until(path.loop, flows(&path, 5 * MIB));
+    path_close(&path);
+}
+END_TEST
+
+/* Goal: a write deadline of the stream forwarded to ends that, whether copied or spliced. */
+START_TEST(forward_times_out)
+{
+    static const struct loop_stream_deadlines deadlines = {.write_ns = 50 * LOOP_MILLISECOND};
+    struct path                               path;
+
+    path_open(&path, NULL);
+    path_forward(&path, _i == 1);
+    pump_until(path.loop, flows(&path, 4 * MIB));
+    ck_assert_int_eq(CALL(loop_stream_deadlines_set(&path.out.end.stream, &deadlines)), 0);
+    pump_until(path.loop, (peer_feed(&path.in.peer, 64 * MIB), path.ends == 1));
+    ck_assert_msg(path.error == -ETIMEDOUT, "%s", error_text(path.error));
+    path_close(&path);
+}
+END_TEST
 
 /* ---- files and corks */
 
@@ -157,6 +338,11 @@ END_TEST
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("net/stream_seam");
+    tcase_add_loop_test(test_case(suite, "forward_after_writes"), forward_after_writes, 0, 8);
+    tcase_add_loop_test(test_case(suite, "forward_after_cancels"), forward_after_cancels, 0, 2);
+    tcase_add_loop_test(test_case(suite, "forward_into_little_room"), forward_into_little_room, 0, 2);
+    tcase_add_loop_test(test_case(suite, "forward_corked"), forward_corked, 0, 2);
+    tcase_add_loop_test(test_case(suite, "forward_times_out"), forward_times_out, 0, 2);
     tcase_add_loop_test(test_case(suite, "cork_in_a_file"), cork_in_a_file, 0, NET_KINDS);
     tcase_add_loop_test(test_case(suite, "cork_before_a_file"), cork_before_a_file, 0, NET_KINDS);
     tcase_add_test(test_case(suite, "file_with_descriptors"), file_with_descriptors);
