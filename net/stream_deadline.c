@@ -44,8 +44,7 @@ static void look_for_life(struct stream_deadlines *deadlines, uint64_t now_ns)
 
     since_ns[IDLE] = later(since_ns[IDLE], later(more->received_ns, more->sent_ns));
     since_ns[READ] = receives(stream) ? later(since_ns[READ], more->received_ns) : now_ns;
-    since_ns[WRITE] =
-        stream->priv.write_first != NULL || stream->priv.write_id != 0 ? later(since_ns[WRITE], more->sent_ns) : now_ns;
+    since_ns[WRITE] = stream_write_wants_out(stream) ? later(since_ns[WRITE], more->sent_ns) : now_ns;
 }
 
 static uint32_t passed(const struct stream_deadlines *deadlines, uint64_t now_ns)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <ringloop/request.h>
 #include <ringloop/unix.h>
+#include <ringloop/write.h>
 #include <string.h>
 
 /* What the next stream must know of this one. */
@@ -137,7 +138,7 @@ static int leave(struct loop_stream *stream, const struct stream_leave *how)
     }
     stream_set(stream, STREAM_LEAVING);
     stream_unset(stream, STREAM_READING);
-    stream_unset(stream, STREAM_CORKED);
+    (void)loop_stream_uncork(stream);
     (void)loop_stream_read_cancel(stream);
     stream_work(stream);
     return 0;

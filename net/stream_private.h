@@ -226,6 +226,9 @@ void stream_write_queue(struct loop_stream *stream, struct stream_write *write);
 /* 0, -EINVAL or -EPIPE. */
 int  stream_write_allowed(const struct loop_stream *stream);
 
+/* Whether it is the peer that a send waits for: not a cork, nor a file. */
+bool stream_write_wants_out(const struct loop_stream *stream);
+
 /* Tells its end and frees it. */
 void stream_write_tell(struct loop_stream *stream, struct stream_write *write, int error);
 

@@ -25,6 +25,8 @@ static void piece_read(struct loop_stream *stream, struct stream_write *write, u
 {
     struct write_file *file = write_file(write);
 
+    if (write->done == write->size && stream_has_deadlines(stream))
+        stream_deadline_wanted(stream, LOOP_STREAM_WRITE);
     write->iov[write->iov_count++] = (struct iovec){
         .iov_base = file->memory + (file->reading ? file->piece_bytes : 0),
         .iov_len = bytes,

@@ -7,6 +7,7 @@
 #include "net/write_queue.h"
 
 #include <errno.h>
+#include <ringloop/write.h>
 
 int stream_write_allowed(const struct loop_stream *stream)
 {
@@ -47,6 +48,15 @@ static void lend_bytes(struct loop_stream *stream, struct stream_write *write, l
                (write->flags & WRITE_FDS) == 0) {
         write->flags |= WRITE_ZERO_COPY;
     }
+}
+
+bool stream_write_wants_out(const struct loop_stream *stream)
+{
+    const struct stream_write *first = stream->priv.write_first;
+
+    if (stream->priv.write_id != 0)
+        return true;
+    return first != NULL && first->done < first->size && (first->done > 0 || !stream_is(stream, STREAM_CORKED));
 }
 
 void stream_write_queue(struct loop_stream *stream, struct stream_write *write)
@@ -434,7 +444,7 @@ int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_cb *cb)
         (stream_is(stream, STREAM_WRITE_FAILED) && stream->priv.write_error == -ENOTCONN))
         return -ENOTCONN;
     stream_set(stream, STREAM_SHUT);
-    stream_unset(stream, STREAM_CORKED);
+    (void)loop_stream_uncork(stream);
     stream->priv.on_event = cb;
     stream_work(stream);
     return 0;

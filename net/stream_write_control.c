@@ -11,7 +11,7 @@ int loop_stream_cork(struct loop_stream *stream)
 {
     enum stream_state state = stream_state(stream);
 
-    if (state == STREAM_CLOSED || state == STREAM_CLOSING)
+    if (state == STREAM_CLOSED || state == STREAM_CLOSING || stream_is(stream, STREAM_LEAVING))
         return -EINVAL;
     loop_check_owner(stream->priv.object.loop, __func__);
     if (stream_is(stream, STREAM_SHUT))
@@ -27,6 +27,8 @@ int loop_stream_uncork(struct loop_stream *stream)
     if (state == STREAM_CLOSED || state == STREAM_CLOSING)
         return -EINVAL;
     loop_check_owner(stream->priv.object.loop, __func__);
+    if (stream_is(stream, STREAM_CORKED) && stream_has_deadlines(stream))
+        stream_deadline_wanted(stream, LOOP_STREAM_WRITE);
     stream_unset(stream, STREAM_CORKED);
     stream_work(stream);
     return 0;

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <ringloop/forward.h>
+#include <ringloop/stream_detach.h>
 #include <ringloop/unix.h>
 #include <ringloop/write.h>
 #include <sys/mman.h>
@@ -291,6 +292,78 @@ START_TEST(file_with_descriptors)
 }
 END_TEST
 
+/* ---- deadlines */
+
+static uint32_t late;
+
+static void late_cb(struct loop_stream *stream, uint32_t which)
+{
+    (void)stream;
+    callback_enter();
+    ck_assert_uint_eq(which, LOOP_STREAM_WRITE);
+    late++;
+}
+
+/* Goal: a write deadline is about the peer: it rests while a cork, or a file that has nothing to read yet, holds the
+ * writes back; afterwards it comes, with a peer that does not read. Method: the file is a pipe. */
+START_TEST(deadline_rests)
+{
+    static const struct loop_stream_deadlines deadlines = {.write_ns = 30 * LOOP_MILLISECOND, .cb = late_cb};
+    struct loop                              *loop = test_loop_new(NULL);
+    struct link                               link;
+    int                                       fds[2];
+
+    test_pipe(fds);
+    link_open(loop, &link, NET_UNIX, 1, NULL);
+    late = 0;
+    ck_assert_int_eq(CALL(loop_stream_deadlines_set(&link.end.stream, &deadlines)), 0);
+    if (_i == 0)
+        ck_assert_int_eq(CALL(loop_stream_cork(&link.end.stream)), 0);
+    else
+        ck_assert_int_eq(CALL(loop_stream_sendfile(&link.end.stream, fds[0], LOOP_AT_POSITION, 4, NULL, NULL, NULL)),
+                         0);
+    ck_assert_int_eq(end_write(&link.end, 8 * MIB, 0), 0);
+    (void)run_for(loop, 100 * LOOP_MILLISECOND);
+    ck_assert_uint_eq(late, 0);
+    if (_i == 0)
+        ck_assert_int_eq(CALL(loop_stream_uncork(&link.end.stream)), 0);
+    else
+        ck_assert_int_eq((int)write(fds[1], "file", 4), 4);
+    run_until(loop, late == 2);
+    link_close(loop, &link);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+static void detached_cb(struct loop_stream *stream, int error, struct loop_detached *detached)
+{
+    (void)stream;
+    callback_enter();
+    ck_assert_int_eq(error, 0);
+    loop_detached_drop(detached);
+    late++;
+}
+
+/* Goal: what leaves cannot be corked, so that it does leave. */
+START_TEST(cork_and_detach)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct link  link;
+
+    link_open(loop, &link, NET_UNIX, 1, NULL);
+    ck_assert_int_eq(end_write(&link.end, 100000, 0), 0);
+    ck_assert_int_eq(CALL(loop_stream_detach(&link.end.stream, detached_cb)), 0);
+    ck_assert_int_eq(CALL(loop_stream_cork(&link.end.stream)), -EINVAL);
+    late = 0;
+    pump_until(loop, (peer_drain(&link.peer, SIZE_MAX), late == 1));
+    ck_assert_uint_eq(link.end.taken_bytes, 100000);
+    test_close(link.peer.fd);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* ---- pipes */
 
 /* Bit 0: the writer's end in non-blocking mode; bit 1: a FIFO with a name, where the kernel leaves waiting to us. */
@@ -346,6 +419,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(test_case(suite, "cork_in_a_file"), cork_in_a_file, 0, NET_KINDS);
     tcase_add_loop_test(test_case(suite, "cork_before_a_file"), cork_before_a_file, 0, NET_KINDS);
     tcase_add_test(test_case(suite, "file_with_descriptors"), file_with_descriptors);
+    tcase_add_loop_test(test_case(suite, "deadline_rests"), deadline_rests, 0, 2);
+    tcase_add_test(test_case(suite, "cork_and_detach"), cork_and_detach);
     tcase_add_loop_test(test_case(suite, "pipe_times_out"), pipe_times_out, 0, 4);
     return suite;
 }
