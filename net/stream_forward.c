@@ -157,6 +157,7 @@ static void received(struct loop_stream *from, const struct loop_result *result)
     if (size > 0)
         r = pass_on(forward, result->data, size, size == (size_t)result->res ? result->buffer : 0);
     if (r < 0) {
+        stream_stash_add(from, result, 0);
         finish(forward, r);
         return;
     }

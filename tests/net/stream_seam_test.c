@@ -176,6 +176,27 @@ START_TEST(forward_corked)
 }
 END_TEST
 
+/* Goal: what cannot be passed on can be read. Method: the second stream is shut down by hand. */
+START_TEST(forward_refused)
+{
+    struct path path;
+
+    path_open(&path, NULL);
+    path_forward(&path, true);
+    pump_until(path.loop, flows(&path, 1000));
+    ck_assert_int_eq(CALL(loop_stream_shutdown(&path.out.end.stream, end_shutdown_cb)), 0);
+    run_until(path.loop, path.out.end.shutdowns == 1);
+    ck_assert(peer_feed(&path.in.peer, 3000));
+    run_until(path.loop, path.ends == 1);
+    ck_assert_int_eq(path.error, -EPIPE);
+    ck_assert_uint_eq(path.bytes, 1000);
+    path.in.end.read_bytes = 1000;
+    end_read_start(&path.in.end);
+    run_until(path.loop, path.in.end.read_bytes == 3000);
+    path_close(&path);
+}
+END_TEST
+
 /* Goal: a write deadline of the stream forwarded to ends that, whether copied or spliced. */
 START_TEST(forward_times_out)
 {
@@ -415,6 +436,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(test_case(suite, "forward_after_cancels"), forward_after_cancels, 0, 2);
     tcase_add_loop_test(test_case(suite, "forward_into_little_room"), forward_into_little_room, 0, 2);
     tcase_add_loop_test(test_case(suite, "forward_corked"), forward_corked, 0, 2);
+    tcase_add_test(test_case(suite, "forward_refused"), forward_refused);
     tcase_add_loop_test(test_case(suite, "forward_times_out"), forward_times_out, 0, 2);
     tcase_add_loop_test(test_case(suite, "cork_in_a_file"), cork_in_a_file, 0, NET_KINDS);
     tcase_add_loop_test(test_case(suite, "cork_before_a_file"), cork_before_a_file, 0, NET_KINDS);
