@@ -167,11 +167,6 @@ static ssize_t terminal_try_receive(struct loop_stream *stream, void *data, size
     return -EAGAIN;
 }
 
-static void file_read_stop(struct loop_stream *stream)
-{
-    (void)loop_cancel(stream->priv.object.loop, stream->priv.read_id);
-}
-
 /* ---- writing */
 
 static void writable(struct loop *loop, const struct loop_result *result, void *arg)
@@ -285,64 +280,54 @@ static int file_shutdown(struct loop_stream *stream)
     return 0;
 }
 
-static void file_cancel(struct loop_stream *stream)
-{
-    struct loop *loop = stream->priv.object.loop;
-
-    if (stream->priv.read_id != 0)
-        (void)loop_cancel(loop, stream->priv.read_id);
-    if (stream->priv.write_id != 0)
-        (void)loop_cancel(loop, stream->priv.write_id);
-}
-
 static const struct loop_stream_transport over_pipe = {
     .read_start = pipe_read_start,
-    .read_stop = file_read_stop,
+    .read_stop = stream_cancel_read,
     .receive = file_receive,
     .wait_readable = stream_wait_readable,
     .try_receive = file_try_receive,
     .send = pipe_send,
     .try_send = pipe_try_send,
     .shutdown = pipe_shutdown,
-    .cancel = file_cancel,
+    .cancel = stream_cancel_both,
     .close = file_close,
 };
 
 static const struct loop_stream_transport over_fifo = {
     .read_start = polled_read_start,
-    .read_stop = file_read_stop,
+    .read_stop = stream_cancel_read,
     .receive = file_receive,
     .wait_readable = stream_wait_readable,
     .try_receive = file_try_receive,
     .send = pipe_send,
     .try_send = pipe_try_send,
     .shutdown = pipe_shutdown,
-    .cancel = file_cancel,
+    .cancel = stream_cancel_both,
     .close = file_close,
 };
 
 static const struct loop_stream_transport over_terminal = {
     .read_start = polled_read_start,
-    .read_stop = file_read_stop,
+    .read_stop = stream_cancel_read,
     .receive = file_receive,
     .wait_readable = stream_wait_readable,
     .try_receive = terminal_try_receive,
     .send = terminal_send,
     .try_send = file_try_send,
     .shutdown = file_shutdown,
-    .cancel = file_cancel,
+    .cancel = stream_cancel_both,
     .close = file_close,
 };
 
 static const struct loop_stream_transport over_regular = {
     .read_start = regular_read_start,
-    .read_stop = file_read_stop,
+    .read_stop = stream_cancel_read,
     .receive = file_receive,
     .wait_readable = stream_wait_readable,
     .try_receive = file_try_receive,
     .send = regular_send,
     .try_send = file_try_send,
     .shutdown = file_shutdown,
-    .cancel = file_cancel,
+    .cancel = stream_cancel_both,
     .close = file_close,
 };

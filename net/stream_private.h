@@ -257,8 +257,10 @@ size_t stream_stash_size(const struct loop_stream *stream);
 void   stream_stash_take(struct loop_stream *stream, char *to);
 int    stream_stash_put(struct loop_stream *stream, const char *data, size_t size);
 
-/* stream_socket.c: fits all descriptors that can be polled. */
-int stream_wait_readable(struct loop_stream *stream, uint64_t timeout_ns);
+/* stream_socket.c: fits all descriptors that can be polled; and what is in flight as read_id and write_id. */
+int  stream_wait_readable(struct loop_stream *stream, uint64_t timeout_ns);
+void stream_cancel_read(struct loop_stream *stream);
+void stream_cancel_both(struct loop_stream *stream);
 
 /* stream_read.c: for transports that receive into lent buffers only: what came may be for a request, which one result
  * is enough for. */

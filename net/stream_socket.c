@@ -28,7 +28,7 @@ static int socket_read_start(struct loop_stream *stream)
     return 0;
 }
 
-static void socket_read_stop(struct loop_stream *stream)
+void stream_cancel_read(struct loop_stream *stream)
 {
     (void)loop_cancel(stream->priv.object.loop, stream->priv.read_id);
 }
@@ -142,7 +142,7 @@ static int socket_shutdown(struct loop_stream *stream)
     return sys_shutdown(stream->priv.fd, SHUT_WR); /* the ring would hand it to a worker: ten times dearer */
 }
 
-static void socket_cancel(struct loop_stream *stream)
+void stream_cancel_both(struct loop_stream *stream)
 {
     struct loop *loop = stream->priv.object.loop;
 
@@ -167,7 +167,7 @@ static void socket_close(struct loop_stream *stream)
 
 const struct loop_stream_transport stream_socket_transport = {
     .read_start = socket_read_start,
-    .read_stop = socket_read_stop,
+    .read_stop = stream_cancel_read,
     .receive = socket_receive,
     .wait_readable = stream_wait_readable,
     .try_receive = socket_try_receive,
@@ -175,18 +175,18 @@ const struct loop_stream_transport stream_socket_transport = {
     .send_zero_copy = socket_send_zero_copy,
     .try_send = socket_try_send,
     .shutdown = socket_shutdown,
-    .cancel = socket_cancel,
+    .cancel = stream_cancel_both,
     .close = socket_close,
 };
 
 const struct loop_stream_transport stream_fds_transport = {
     .read_start = stream_fds_read_start,
-    .read_stop = socket_read_stop,
+    .read_stop = stream_cancel_read,
     .receive = stream_fds_receive,
     .wait_readable = stream_wait_readable,
     .try_receive = stream_fds_try_receive,
     .send = socket_send,
     .shutdown = socket_shutdown,
-    .cancel = socket_cancel,
+    .cancel = stream_cancel_both,
     .close = socket_close,
 };

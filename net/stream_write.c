@@ -20,15 +20,13 @@ int stream_write_allowed(const struct loop_stream *stream)
 
 static int check_write(const struct loop_stream *stream, const struct loop_write_terms *terms, size_t size)
 {
-    enum stream_state state = stream_state(stream);
+    int r = stream_write_allowed(stream);
 
-    if (state == STREAM_CLOSED || state == STREAM_CLOSING || size == 0 ||
-        (terms->flags & ~(uint32_t)(LOOP_WRITE_COPY | LOOP_WRITE_CLOSE_FDS)) != 0 ||
-        stream_is(stream, STREAM_LEAVING) ||
+    if (size == 0 || (terms->flags & ~(uint32_t)(LOOP_WRITE_COPY | LOOP_WRITE_CLOSE_FDS)) != 0 ||
         (terms->release != 0 && buffer_check_giving(stream->priv.object.loop, terms->release) < 0))
         return -EINVAL;
-    if (stream_is(stream, STREAM_SHUT) || stream_is(stream, STREAM_WRITE_FAILED))
-        return -EPIPE;
+    if (r < 0)
+        return r;
     if ((uint64_t)stream->priv.write_bytes + size > stream->priv.write_bytes_max)
         return -ENOBUFS;
     return terms->fd_count > 0 ? stream_fds_check(stream, terms) : 0;

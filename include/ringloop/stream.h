@@ -103,12 +103,12 @@ struct loop_stream {
 };
 
 /* Takes fd: a socket of stream type, as from a listener, a pipe or FIFO, a terminal or other character device, or a
- * regular file, which is read and written where it stands. Blocking or not is all the same, and its flags are never
- * changed: they may be shared with other processes. What it cannot do is refused: reading with -ENOTCONN, writing with
- * -EPIPE. A socket need not be connected yet: while it connects, reading and writing wait; where nobody has connected
- * it they fail. 0, 1 and 2 are not closed by loop_stream_close(). Borrows stream until its close callback. Returns 0,
- * -EINVAL (anything else), -EBADF (also registered files), -EBUSY (already open), -ENOMEM, -ECANCELED (the loop is
- * being destroyed). docs/unix.md has more on each kind. */
+ * regular file, which is read and written where it stands. Blocking or not is all the same, and its flags are not
+ * changed, but by forward.h: they may be shared with other processes. What it cannot do is refused: reading with
+ * -ENOTCONN, writing with -EPIPE. A socket need not be connected yet: while it connects, reading and writing wait;
+ * where nobody has connected it they fail. 0, 1 and 2 are not closed by loop_stream_close(). Borrows stream until its
+ * close callback. Returns 0, -EINVAL (anything else), -EBADF (also registered files), -EBUSY (already open), -ENOMEM,
+ * -ECANCELED (the loop is being destroyed). docs/unix.md has more on each kind. */
 LOOP_API LOOP_MUST_USE int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd,
                                             const struct loop_stream_options *options);
 
@@ -160,7 +160,7 @@ LOOP_API int loop_stream_shutdown(struct loop_stream *stream, loop_stream_event_
 enum loop_stream_deadline {
     LOOP_STREAM_IDLE = 1u << 0,  /* nothing was received, and the peer took nothing */
     LOOP_STREAM_READ = 1u << 1,  /* nothing was received, though reading is started or a request waits */
-    LOOP_STREAM_WRITE = 1u << 2, /* the peer took nothing, though there is something to be sent */
+    LOOP_STREAM_WRITE = 1u << 2, /* the peer took nothing, though there is something to be sent, and no cork */
 };
 
 /* which: one or more of enum loop_stream_deadline. Told again after another period, unless you close the stream. */

@@ -2,9 +2,9 @@
  *
  * Sending: loop_write_terms.fds and .fd_count. The numbers are copied by the call; the descriptors must stay open until
  * the write's callback, unless the stream takes them by LOOP_WRITE_CLOSE_FDS. They travel with the first byte of that
- * write, which leaves alone: never with bytes of another. The call gives -EINVAL if the socket is no unix socket, for
- * more than LOOP_WRITE_FDS_MAX; -EBADF for negative numbers. One that is not open when it should leave, and too many on
- * their way (-ETOOMANYREFS, unix(7)), are errors of the write, which end writing.
+ * write, which leaves alone: never with bytes of another. The call gives -EINVAL if the socket is no unix socket, or
+ * for more than LOOP_WRITE_FDS_MAX; -EBADF for negative numbers; then they stay yours. One that is not open when it
+ * should leave, and too many on their way (-ETOOMANYREFS, unix(7)), are errors of the write, which end writing.
  *
  * Receiving: streams opened with LOOP_STREAM_FDS. Descriptors wait in the stream, in the order they came, until taken;
  * they can be taken before the read callback for the bytes they came with. To others the kernel does not deliver any.

@@ -21,15 +21,16 @@ LOOP_BEGIN_DECLS
 
 /* From now on nothing more leaves: writes gather, over turns, until loop_stream_uncork() or loop_stream_shutdown().
  * A write that has left in part goes on. The hard limit and the water marks count. Does not nest. Returns 0, also when
- * corked or uncorked already; cork: -EPIPE after a shutdown. */
+ * corked or uncorked already; cork: -EPIPE after a shutdown, -EINVAL while being detached. A write deadline rests
+ * meanwhile. */
 LOOP_API int loop_stream_cork(struct loop_stream *stream);
 LOOP_API int loop_stream_uncork(struct loop_stream *stream);
 
 /* Sends what the socket takes at once, by a system call, and keeps nothing of it. Returns the bytes taken, which may be
  * fewer than size; -EAGAIN if it takes none, and wherever a write would have to wait: before the connection stands,
- * when corked, while anything is queued, in flight or forwarded to it, always on terminals and files, on pipes before
- * Linux 6.18; -EINVAL (size 0, or 2 GiB and more), -EPIPE (as loop_stream_write()), or what send(2) gave; the stream
- * stays as it is. */
+ * when corked, while anything is queued or in flight, while it is forwarded to, always on terminals and files, on pipes
+ * before Linux 6.18; -EINVAL (size 0, or 2 GiB and more), -EPIPE (as loop_stream_write()), or what send(2) gave; the
+ * stream stays as it is. */
 LOOP_API LOOP_MUST_USE int loop_stream_try_write(struct loop_stream *stream, const void *data, size_t size);
 LOOP_API LOOP_MUST_USE int loop_stream_try_writev(struct loop_stream *stream, const struct iovec *iov,
                                                   size_t iov_count);
