@@ -330,7 +330,7 @@ static int end_in_loop(struct detach *detach)
     return count;
 }
 
-int detach_ops(struct loop *loop, int fd)
+static int detach_all(struct loop *loop, int fd)
 {
     struct detach detach = {
         .loop = loop, .fd = fd, .all = true, .cq_seen = *loop->ring.uring.cq.khead, .wait_ns = wait_first_ns};
@@ -360,5 +360,5 @@ int loop_detach(struct loop *loop, int fd)
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
         if ((context->flags & CONTEXT_OBJECT) != 0 && is_meant(loop, context, fd))
             return -EPERM;
-    return detach_ops(loop, fd);
+    return detach_all(loop, fd);
 }

@@ -357,12 +357,9 @@ void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node);
 /* withdraw.c: takes back what works on fd and has not been given to the kernel yet: it ends with -ECANCELED, later.
  * Returns how many operations, those asked to end before not counted; -EBUSY for a chain still open, -ENOMEM; then
  * nothing has happened. */
-int withdraw_fd(struct loop *loop, int fd);
+int  withdraw_fd(struct loop *loop, int fd);
 /* Whether it works on fd, be it to read from; in the notation of users. */
 bool sqe_names(const struct io_uring_sqe *sqe, int fd);
-
-/* detach.c: as loop_detach(), and what belongs to objects ends as well. */
-int detach_ops(struct loop *loop, int fd);
 
 /* barrier.c */
 struct barrier;
@@ -531,8 +528,8 @@ void objects_close_all(struct loop *loop);
 void starved_add(struct loop *loop, struct loop_task *task);
 void starved_feed(struct loop *loop);
 
-/* op_socket.c: sends what fits, without waiting for room for the rest: with MSG_WAITALL an error that ends a send in its
- * midst is lost, since the kernel tells the count. Copies the array, borrows the bytes. */
+/* op_socket.c: sends what fits, without waiting for room for the rest: with MSG_WAITALL an error that ends a send in
+ * its midst is lost, since the kernel tells the count. Copies the array, borrows the bytes. */
 loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t count, loop_cb *cb, void *arg);
 
 #endif
