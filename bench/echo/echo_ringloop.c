@@ -85,7 +85,7 @@ static void on_read(struct loop_stream *stream, const struct loop_result *result
 
 static void on_connection(struct loop_listener *listener, int result)
 {
-    const struct loop_stream_options options = {.flags = LOOP_STREAM_NODELAY, .on_close = on_closed};
+    const struct loop_stream_options options = {.on_close = on_closed, .listener = listener};
     struct connection               *connection;
 
     must(result, "accept");
@@ -129,7 +129,8 @@ static void stop_on_signals(struct loop *loop)
 int main(int argc, char **argv)
 {
     struct server_options              options = server_init(argc, argv);
-    const struct loop_listener_options listener_options = {.backlog = SERVER_BACKLOG};
+    const struct loop_tcp_options      tcp = {.flags = LOOP_TCP_NODELAY}; /* inherited by the connections */
+    const struct loop_listener_options listener_options = {.backlog = SERVER_BACKLOG, .tcp = &tcp};
     struct loop_listener               listener = {0};
     struct loop_address                address;
     struct loop_stats                  loop_counters;
