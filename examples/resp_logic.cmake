@@ -11,7 +11,9 @@ endif()
 
 add_library(resp_logic STATIC
     ${CMAKE_CURRENT_LIST_DIR}/resp_command.c
+    ${CMAKE_CURRENT_LIST_DIR}/resp_keys.c
     ${CMAKE_CURRENT_LIST_DIR}/resp_protocol.c
+    ${CMAKE_CURRENT_LIST_DIR}/resp_reply.c
     ${CMAKE_CURRENT_LIST_DIR}/resp_session.c
     ${CMAKE_CURRENT_LIST_DIR}/resp_store.c)
 target_include_directories(resp_logic PUBLIC ${CMAKE_CURRENT_LIST_DIR})
