@@ -23,10 +23,7 @@ enum {
 
 struct message {
     struct msghdr header;
-    union {
-        char           control[CONTROL_MAX];
-        struct cmsghdr aligned;
-    };
+    _Alignas(struct cmsghdr) char control[CONTROL_MAX];
     struct iovec iov[];
 };
 
