@@ -78,19 +78,9 @@ static inline bool listener_in_flight(const struct loop_listener *listener)
     return listener->priv.accept_id != 0 || listener->priv.slots_armed != 0;
 }
 
-/* listener_count.c. For streams: a ticket for the connection that they are opened on, or NULL, and back. */
+/* listener_count.c */
 int  listener_count_open(struct loop *loop, struct loop_listener *listener); /* 0, or -ENOMEM */
 void listener_count_close(struct loop_listener *listener);
-
-static inline struct loop_listener_ticket *listener_count_take(struct loop_listener *listener)
-{
-    return loop_listener_ticket_take(listener);
-}
-
-static inline void listener_count_release(struct loop_listener_ticket *ticket)
-{
-    loop_listener_ticket_release(ticket);
-}
 
 static inline bool listener_is_full(const struct loop_listener *listener)
 {

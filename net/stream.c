@@ -1,7 +1,6 @@
 /* net/stream.c: streams: life, connecting, closing, and what one asks of them. */
 #include "net/stream_private.h"
 
-#include "net/listener_private.h"
 #include "net/socket.h"
 
 #include <errno.h>
@@ -72,7 +71,7 @@ void stream_forget(struct loop_stream *stream)
 {
     stream_read_drop(stream);
     more_free(stream);
-    listener_count_release(stream->priv.ticket);
+    loop_listener_ticket_release(stream->priv.ticket);
     stream->priv.ticket = NULL;
     if (task_list_linked(&stream->priv.task))
         task_list_remove(&stream->priv.task);
@@ -295,7 +294,7 @@ int loop_stream_open(struct loop *loop, struct loop_stream *stream, int fd, cons
     if (transport != NULL)
         stream->priv.transport = transport;
     if (options->listener != NULL)
-        stream->priv.ticket = listener_count_take(options->listener);
+        stream->priv.ticket = loop_listener_ticket_take(options->listener);
     else if (fd <= STDERR_FILENO)
         stream_set(stream, STREAM_KEEP_FD);
     set_state(stream, STREAM_OPEN);

@@ -9,6 +9,7 @@
 #ifndef RINGLOOP_NET_STREAM_PRIVATE_H
 #define RINGLOOP_NET_STREAM_PRIVATE_H
 
+#include <errno.h>
 #include <ringloop/stream_detach.h>
 
 #include "loop/loop_private.h"
@@ -133,6 +134,12 @@ static inline void stream_set(struct loop_stream *stream, enum stream_state flag
 static inline void stream_unset(struct loop_stream *stream, enum stream_state flag)
 {
     stream->priv.state &= ~(uint32_t)flag;
+}
+
+/* Errors after which the same is tried again later. */
+static inline bool stream_error_passes(int error)
+{
+    return error == -EAGAIN || error == -EINTR || error == -ENOBUFS || error == -ENOMEM;
 }
 
 static inline void stream_work(struct loop_stream *stream)

@@ -166,7 +166,7 @@ void stream_request_work(struct loop_stream *stream)
 
 static bool is_passing(int error)
 {
-    return error == -EAGAIN || error == -EINTR || error == -ENOBUFS || error == -ENOMEM || error == -ECANCELED;
+    return stream_error_passes(error) || error == -ECANCELED;
 }
 
 /* Data in the user's memory, or in a lent buffer. */
@@ -209,8 +209,7 @@ void stream_request_received(struct loop_stream *stream, const struct loop_resul
         stream_read_ended(stream, 0);
     else if (result->res < 0 && !request->timed_out && !is_passing(result->res))
         stream_read_ended(stream, result->res);
-    if (is_passing(result->res) && result->res != -ECANCELED && !request->canceled &&
-        !stream_is(stream, STREAM_READ_ENDED))
+    if (stream_error_passes(result->res) && !request->canceled && !stream_is(stream, STREAM_READ_ENDED))
         loop_task_retry(stream->priv.object.loop, &stream->priv.task);
     else
         stream_request_work(stream);

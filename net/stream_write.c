@@ -260,11 +260,6 @@ void stream_write_break(struct loop_stream *stream, int error)
     stream->priv.write_error = error;
 }
 
-static bool is_passing(int error)
-{
-    return error == -EAGAIN || error == -EINTR || error == -ENOBUFS || error == -ENOMEM;
-}
-
 /* Whether the first write was to leave by zero-copy, which is not to be: then it leaves plainly. */
 static bool zero_copy_refused(struct loop_stream *stream, int error)
 {
@@ -285,7 +280,7 @@ static void sent_nothing(struct loop_stream *stream, int error)
     if (stream_is(stream, STREAM_WRITE_FAILED) && !closing)
         stream_write_fail(stream, stream->priv.write_error);
     else if (!closing && error != -ECANCELED && !zero_copy_refused(stream, error)) {
-        if (is_passing(error)) {
+        if (stream_error_passes(error)) {
             loop_task_retry(stream->priv.object.loop, &stream->priv.task);
             return;
         }
@@ -425,7 +420,7 @@ void stream_write_work(struct loop_stream *stream)
         return;
     if (zero_copy_refused(stream, r))
         stream_work(stream);
-    else if (is_passing(r)) /* at the limit of operations, or without memory */
+    else if (stream_error_passes(r)) /* at the limit of operations, or without memory */
         loop_task_retry(stream->priv.object.loop, &stream->priv.task);
     else
         fail(stream, r);
