@@ -88,6 +88,10 @@ enum {
 struct loop_object_class {
     const char *name;
     void (*close)(struct loop_object *object);
+    /* The loop has a new ring: after loop_fork(), or on another thread. What of the object was in flight ends with
+     * -ERESTART in the next turn, by itself. forked: eventfds, inotify and timer descriptors and the like are shared
+     * with the parent, and must be made anew. NULL: nothing to do. */
+    void (*rehome)(struct loop_object *object, bool forked);
 };
 
 /* What a module above loop/ keeps with the loop from its first use on: freed when the loop has ended. */

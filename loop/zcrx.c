@@ -70,7 +70,7 @@ static void close_object(struct loop_object *object)
     (void)loop_zcrx_stop(container_of(object, struct loop_zcrx, priv.object));
 }
 
-static const struct loop_object_class object_class = {"zcrx", close_object};
+static const struct loop_object_class object_class = {.name = "zcrx", .close = close_object};
 
 /* Each reason its own answer. */
 static int check_ring(const struct loop *loop)
