@@ -9,6 +9,7 @@
 #include <ringloop/datagram.h>
 #include <ringloop/fanout.h>
 #include <ringloop/fixed.h>
+#include <ringloop/fork.h>
 #include <ringloop/forward.h>
 #include <ringloop/interface.h>
 #include <ringloop/listener.h>

@@ -103,6 +103,83 @@ static void provide_all(struct buffer_group *group)
         buffer_provide(group, (uint16_t)bid, group->memory + (size_t)bid * group->size);
 }
 
+/* Into an empty ring: those that are home. */
+static void provide_again_plain(struct buffer_group *group)
+{
+    group->last = group->parts;
+    for (uint32_t bid = 0; bid < group->count; bid++)
+        if (group->parts[bid].state == BUFFER_HOME) {
+            group->parts[bid].lost = false;
+            buffer_provide_plain(group, &group->parts[bid], (uint16_t)bid);
+        }
+}
+
+/* Of those that were being filled, the rest. */
+static void provide_again_incremental(struct buffer_group *group)
+{
+    for (uint32_t bid = 0; bid < group->count; bid++) {
+        struct buffer_fill *fill = &group->fills[bid];
+        uint16_t            at = group->tail;
+
+        if (fill->used_up)
+            continue;
+        if (fill->parts == 0)
+            fill->offset = 0;
+        buffer_provide(group, (uint16_t)bid, group->memory + (size_t)bid * group->size + fill->offset);
+        group->ring->bufs[at & (group->count - 1)].len = group->size - fill->offset;
+    }
+}
+
+/* What waits to be sent, from the beginning of the ring on. */
+static int provide_again_outgoing(struct loop *loop, struct buffer_group *group)
+{
+    uint16_t             count = (uint16_t)(group->tail - group->head);
+    struct io_uring_buf *waiting = memory_resize(loop, NULL, (count + 1u) * sizeof(waiting[0]));
+
+    if (waiting == NULL)
+        return -ENOMEM;
+    for (uint16_t i = 0; i < count; i++)
+        waiting[i] = group->ring->bufs[(group->head + i) & (group->count - 1)];
+    for (uint16_t i = 0; i < count; i++) {
+        group->ring->bufs[i].addr = waiting[i].addr;
+        group->ring->bufs[i].len = waiting[i].len;
+        group->ring->bufs[i].bid = i;
+    }
+    memory_free(loop, waiting);
+    group->head = group->published = 0;
+    group->tail = count;
+    __atomic_store_n(&group->ring->tail, 0, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static int group_rehome(struct loop *loop, struct buffer_group *group)
+{
+    if (group->kind == BUFFER_OUTGOING) {
+        if (provide_again_outgoing(loop, group) < 0)
+            return -ENOMEM;
+    } else {
+        memset(group->ring, 0, group->count * sizeof(struct io_uring_buf));
+        group->tail = 0;
+        group->home = 0;
+        if (group->kind == BUFFER_PLAIN)
+            provide_again_plain(group);
+        else
+            provide_again_incremental(group);
+    }
+    return group_register(loop, group);
+}
+
+int buffer_groups_rehome(struct loop *loop)
+{
+    for (uint16_t i = 0; i < BUFFER_GROUPS_MAX; i++) {
+        int r = loop->groups[i] == NULL ? 0 : group_rehome(loop, loop->groups[i]);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int group_make(struct loop *loop, uint16_t number, enum buffer_group_kind kind, uint32_t count, uint32_t size)
 {
     struct buffer_group *group = memory_resize(loop, NULL, sizeof(*group));

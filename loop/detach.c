@@ -14,6 +14,7 @@
 #include <errno.h>
 
 enum { CLEAN_ROUNDS = 2, ROUNDS_AT_ONCE = 3, ROUNDS_MAX = 100000, TASK_WORK_MAX = 1024, IDS_MAX = 32 };
+enum { ANY_FD = -2 }; /* instead of a descriptor: all there is */
 
 static const uint64_t patience_ns = 100000000, wait_first_ns = 20000, wait_last_ns = 1000000;
 
@@ -61,7 +62,7 @@ static bool leads_to(const struct loop *loop, const struct context *context, int
 
 static bool is_meant(const struct loop *loop, struct context *context, int fd)
 {
-    return context->state != CONTEXT_WORKING && (names(context, fd) || leads_to(loop, context, fd));
+    return context->state != CONTEXT_WORKING && (fd == ANY_FD || names(context, fd) || leads_to(loop, context, fd));
 }
 
 /* The next of them from *cursor on; NULL at the end. */
@@ -202,6 +203,10 @@ static bool found_by_file(struct detach *detach)
 {
     int r;
 
+    if (detach->fd == ANY_FD) {
+        r = cancel_now(detach, IORING_ASYNC_CANCEL_ANY, 0);
+        return r != 0 && r != -ENOENT;
+    }
     if (detach->all) {
         detach->all = false;
         return cancel_now(detach, IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL, 0) != -EBADF;
@@ -349,6 +354,21 @@ static int detach_all(struct loop *loop, int fd)
         return count;
     r = end_in_kernel(&detach);
     return r < 0 ? r : count;
+}
+
+int detach_everything(struct loop *loop)
+{
+    struct detach detach = {
+        .loop = loop, .fd = ANY_FD, .cq_seen = *loop->ring.uring.cq.khead, .wait_ns = wait_first_ns};
+    uint64_t        slot = 0;
+    uint32_t        contexts = 0;
+    struct context *context;
+
+    for (; (context = context_walk(&loop->pool, &slot)) != NULL; contexts++)
+        if (in_kernel(context) && detach.ids_count++ < IDS_MAX)
+            detach.ids[detach.ids_count - 1] = context->id;
+    detach.by_file = loop->foreign_used || loop_ops_in_flight(loop) > contexts;
+    return detach.ids_count == 0 && !detach.by_file ? 0 : end_in_kernel(&detach);
 }
 
 int loop_detach(struct loop *loop, int fd)

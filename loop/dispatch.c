@@ -46,6 +46,16 @@ static void judge(const struct context *context, struct loop_result *result)
     }
 }
 
+/* It was cancelled because the ring goes: an object starts it again. */
+static void judge_moving(const struct context *context, struct loop_result *result)
+{
+    const unsigned asked = CONTEXT_CANCELED | CONTEXT_EXPIRED;
+
+    if ((result->res != -ECANCELED && result->res != -EINTR) || (context->flags & asked) != 0)
+        return;
+    result->res = (context->flags & CONTEXT_OBJECT) != 0 ? -ERESTART : -ECANCELED;
+}
+
 /* What an extended context has to say beyond the CQE. */
 static void add_extended(struct loop *loop, struct context_extended *extended, struct loop_result *result)
 {
@@ -66,6 +76,8 @@ void op_finish(struct loop *loop, struct context *context, struct loop_result *r
 
     result->id = (loop_id)context->id;
     judge(context, result);
+    if (unlikely(loop->moving))
+        judge_moving(context, result);
     if (unlikely(result->res < 0 || (result->flags & LOOP_TIMED_OUT) != 0))
         observe_failure(loop, context->opcode, result, cb != NULL);
     if (extended)
@@ -365,7 +377,7 @@ static inline unsigned complete_some(struct loop *loop, const struct completion 
 /* The kernel keeps what found no room in the CQ on a list of its own, until it is asked. */
 static bool flush_overflow(struct loop *loop)
 {
-    if ((ring_sq_flags(&loop->ring) & IORING_SQ_CQ_OVERFLOW) == 0)
+    if ((ring_sq_flags(&loop->ring) & IORING_SQ_CQ_OVERFLOW) == 0 || !loop->ring.enabled)
         return false;
     (void)submit_and_wait(loop, &(struct ring_wait){.count = 0});
     return true;

@@ -131,6 +131,22 @@ int loop_fixed_buffers_init(struct loop *loop, const struct loop_fixed_buffers_o
     return buffers_make(loop, &mine);
 }
 
+/* All places of the pool, and what users have registered. */
+int fixed_buffers_rehome(struct loop *loop)
+{
+    struct fixed_buffers *buffers = loop->fixed_buffers;
+    int                   r = buffers == NULL ? 0 : table_register(loop, buffers->count + buffers->own);
+
+    for (uint32_t i = 0; r == 0 && buffers != NULL && i < buffers->count + buffers->own; i++) {
+        const struct entry *entry = &buffers->entries[i];
+        struct iovec        iov = {.iov_base = entry->memory, .iov_len = entry->size};
+
+        if (i < buffers->count || entry->state == ENTRY_REGISTERED)
+            r = put(loop, i, &iov, 1);
+    }
+    return r;
+}
+
 void fixed_buffers_unregister(struct loop *loop)
 {
     if (loop->fixed_buffers != NULL)

@@ -194,12 +194,24 @@ static struct fixed_files *files_new(struct loop *loop, uint32_t automatic, uint
     return files;
 }
 
+static int table_register(struct loop *loop, const struct fixed_files *files)
+{
+    struct io_uring_rsrc_register sparse = {.nr = files->automatic + files->own, .flags = IORING_RSRC_REGISTER_SPARSE};
+    int r = seam_ring_register(loop->ring.uring.ring_fd, IORING_REGISTER_FILES2, &sparse, sizeof(sparse));
+
+    if (r < 0)
+        return r;
+    r = set_range(loop, files);
+    if (r < 0)
+        (void)seam_ring_register(loop->ring.uring.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
+    return r;
+}
+
 int loop_files_init(struct loop *loop, const struct loop_files_options *options)
 {
-    struct loop_files_options     mine = options == NULL ? (struct loop_files_options){0} : *options;
-    struct io_uring_rsrc_register sparse = {.flags = IORING_RSRC_REGISTER_SPARSE};
-    struct fixed_files           *files;
-    int                           r;
+    struct loop_files_options mine = options == NULL ? (struct loop_files_options){0} : *options;
+    struct fixed_files       *files;
+    int                       r;
 
     loop_check_owner(loop, __func__);
     if (mine.automatic == 0 && mine.own == 0)
@@ -211,19 +223,24 @@ int loop_files_init(struct loop *loop, const struct loop_files_options *options)
     files = files_new(loop, mine.automatic, mine.own);
     if (files == NULL)
         return -ENOMEM;
-    sparse.nr = mine.automatic + mine.own;
-    r = seam_ring_register(loop->ring.uring.ring_fd, IORING_REGISTER_FILES2, &sparse, sizeof(sparse));
-    if (r < 0)
-        goto fail_memory;
-    r = set_range(loop, files);
-    if (r < 0)
-        goto fail_table;
+    r = table_register(loop, files);
+    if (r < 0) {
+        memory_free(loop, files);
+        return r;
+    }
     loop->files = files;
     return 0;
-fail_table:
-    (void)seam_ring_register(loop->ring.uring.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
-fail_memory:
-    memory_free(loop, files);
+}
+
+/* A number that is closed by now is left out. */
+int fixed_files_rehome(struct loop *loop)
+{
+    struct fixed_files *files = loop->files;
+    int                 r = files == NULL ? 0 : table_register(loop, files);
+
+    for (uint32_t i = 0; r == 0 && files != NULL && i < files->own; i++)
+        if (files->slots[i].fd >= 0 && put(loop, files, i, files->slots[i].fd) < 0)
+            forget_fd(files, i);
     return r;
 }
 

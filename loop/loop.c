@@ -1,7 +1,9 @@
 /* loop/loop.c: life of a loop: create, run turn by turn, destroy. */
 #include "loop/loop_private.h"
+#include "loop/seam_process.h"
 
 #include <errno.h>
+#include <ringloop/fork.h>
 #include <ringloop/version.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,10 @@ void loop_check_owner_slowly(const struct loop *loop, const char *call)
 {
     if (loop == NULL)
         check_misuse(call, "the loop is NULL");
+    if (loop->forked)
+        check_misuse(call, "this is a child of fork(2), and the loop is the parent's: call loop_fork() first");
+    if (loop_owner(loop) == &loop_homeless)
+        check_misuse(call, "the loop has no ring, since loop_disown() or loop_rehome() has failed: call loop_rehome()");
     if (loop_owner(loop) != NULL)
         check_misuse(call, "called on a thread that does not own the loop; use loop_post() from other threads");
 }
@@ -66,7 +72,7 @@ static int options_complete(struct loop_options *options)
     return mode_check(options) < 0 ? -EINVAL : work_options_complete(&options->work);
 }
 
-static void features_fill(struct loop *loop)
+void loop_features_fill(struct loop *loop)
 {
     loop->features = (struct loop_features){
         .sq_entries = loop->ring.sq_entries,
@@ -100,7 +106,12 @@ static int parts_init(struct loop *loop)
         r = post_queue_init(loop, loop->options.posts_max);
     if (r < 0)
         goto fail_modes;
+    r = loop_registry_add(loop);
+    if (r < 0)
+        goto fail_posts;
     return 0;
+fail_posts:
+    post_queue_destroy(loop);
 fail_modes:
     mode_destroy(loop);
 fail_wake:
@@ -145,7 +156,7 @@ int loop_create(struct loop **ret_loop, const struct loop_options *options)
         memory_free(loop, loop);
         return r;
     }
-    features_fill(loop);
+    loop_features_fill(loop);
     observe_init(loop);
     *ret_loop = loop;
     return 0;
@@ -161,6 +172,7 @@ static int become_owner(struct loop *loop)
         if (r < 0)
             return r;
         __atomic_store_n(&loop->owner, loop_this_thread(), __ATOMIC_RELAXED);
+        loop->owner_tid = sys_thread_id();
         loop->features.registered_ring = loop->ring.registered;
     }
     return unlikely(loop->mode.to_be_enabled) ? mode_enable(loop) : 0;
@@ -435,20 +447,21 @@ static void drain(struct loop *loop)
     loop->running = false;
 }
 
-int loop_destroy(struct loop *loop)
+/* On another thread than the owner's it works with nothing in flight, or after that has ended. */
+static bool may_drain(struct loop *loop)
 {
-    bool owner;
+    if (loop_owner(loop) == NULL || loop_owner(loop) == loop_this_thread())
+        return true;
+    if (loop_owner(loop) == &loop_homeless || (drained(loop) && !post_waiting(loop)))
+        return false;
+    if (loop_rehome(loop) < 0)
+        check_misuse("loop_destroy",
+                     "operations are in flight, and the thread that owns the loop is alive: only that can end them");
+    return true;
+}
 
-    if (loop == NULL)
-        return 0;
-    if (loop->running)
-        return -EBUSY;
-    owner = loop_owner(loop) == NULL || loop_owner(loop) == loop_this_thread();
-    if (!owner && (!drained(loop) || post_waiting(loop)))
-        check_misuse(__func__, "operations are in flight, and only the thread that owns the loop can end them");
-    timers_stop_all(loop);
-    if (owner && become_owner(loop) == 0)
-        drain(loop);
+static void loop_free(struct loop *loop, bool owner)
+{
     work_pool_destroy(loop);
     buffer_groups_destroy(loop);
     fixed_files_destroy(loop);
@@ -469,6 +482,24 @@ int loop_destroy(struct loop *loop)
     memory_free(loop, loop->backlog.sqes);
     memory_free(loop, loop->chain.sqes);
     memory_free(loop, loop);
+}
+
+int loop_destroy(struct loop *loop)
+{
+    bool owner;
+
+    if (loop == NULL)
+        return 0;
+    if (loop->running)
+        return -EBUSY;
+    owner = may_drain(loop);
+    timers_stop_all(loop);
+    if (owner && become_owner(loop) == 0)
+        drain(loop);
+    loop_registry_remove(loop);
+    if (loop->forked)
+        ring_abandon(&loop->ring); /* the parent's: nothing is asked of it */
+    loop_free(loop, owner);
     return 0;
 }
 

@@ -97,6 +97,7 @@ struct loop_object_class {
 /* What a module above loop/ keeps with the loop from its first use on: freed when the loop has ended. */
 struct loop_attachment {
     void (*free)(struct loop *loop, struct loop_attachment *attachment);
+    void (*rehome)(struct loop *loop, struct loop_attachment *attachment, bool forked); /* as of an object; or NULL */
 };
 
 struct loop {
@@ -135,6 +136,7 @@ struct loop {
     uint64_t               cancel_delay_ns; /* grows from one repetition to the next */
     struct barrier        *barriers;        /* the first of them, in the order of their start; NULL: none */
     bool                   running, destroying, wake_armed, happened;
+    bool                   moving; /* its ring is being replaced: what is started goes to the backlog and stays there */
     struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
 
     /* Observing. */
@@ -174,6 +176,11 @@ struct loop {
     struct mode_state mode;
 
     struct loop_attachment *resolver; /* of net/resolve.c; NULL before its first use */
+
+    /* Of fork.c: all loops of the process, and whose this one is. */
+    struct loop *registry_next, *registry_prev;
+    int          owner_tid;
+    bool         forked; /* this is a child, which has not called loop_fork() yet */
 
     void                 *data; /* the user's */
     struct loop_options   options;
@@ -365,6 +372,10 @@ int  withdraw_fd(struct loop *loop, int fd);
 /* Whether it works on fd, be it to read from; in the notation of users. */
 bool sqe_names(const struct io_uring_sqe *sqe, int fd);
 
+/* detach.c: everything that the kernel has, without marking it as cancelled: 0, or -EBUSY. Completions stay in the CQ.
+ */
+int detach_everything(struct loop *loop);
+
 /* barrier.c */
 struct barrier;
 /* Holds an operation back whose SQE is saved. 0 or -ENOMEM. */
@@ -379,7 +390,8 @@ void multishot_complete(struct loop *loop, struct context *context, const struct
  * -EINVAL, or what making it gave. */
 int  buffer_group_use(struct loop *loop, const struct io_uring_sqe *sqe, enum context_kind kind);
 void buffer_groups_destroy(struct loop *loop);
-int  buffer_budget_check(uint64_t bytes); /* 0, or -EINVAL if it is too little, or more than the groups can hold */
+int  buffer_groups_rehome(struct loop *loop); /* makes the new ring know them */
+int  buffer_budget_check(uint64_t bytes);     /* 0, or -EINVAL if it is too little, or more than the groups can hold */
 /* Where the kernel takes the next buffer from; an error if it does not tell. */
 int  buffer_group_head(struct loop *loop, uint16_t group, uint16_t *ret_head);
 
@@ -422,10 +434,12 @@ void lend_complete(struct loop *loop, struct context *context, const struct comp
 
 /* fixed_file.c: fixed_file_result writes the result of an operation that has filled slots in the notation of users. */
 void fixed_files_destroy(struct loop *loop);
+int  fixed_files_rehome(struct loop *loop); /* those whose number is known */
 void fixed_file_result(struct loop *loop, const struct io_uring_sqe *sqe, struct loop_result *result);
 
 /* fixed_buffer.c: the memory goes when the ring has gone. */
 void fixed_buffers_unregister(struct loop *loop);
+int  fixed_buffers_rehome(struct loop *loop);
 void fixed_buffers_free(struct loop *loop);
 
 /* multishot.c */
@@ -442,6 +456,7 @@ void timers_stop_all(struct loop *loop);
 /* Before the first timer by the wall clock: 0 or -ENOMEM. */
 int      wall_prepare(struct loop *loop);
 void     wall_destroy(struct loop *loop);
+void     wall_rehome(struct loop *loop, bool forked);
 /* As wheel_start() and wheel_cancel(); deadline_ns is wall time. */
 void     wall_start(struct loop *loop, struct loop_timer_node *node, enum wheel_kind kind);
 void     wall_stop(struct loop *loop, struct loop_timer_node *node);
@@ -455,6 +470,8 @@ bool     wall_clock_set(struct loop *loop, const struct completion *completion);
 
 /* post.c */
 int  post_queue_init(struct loop *loop, uint32_t limit);
+void post_queue_lock(struct loop *loop, bool lock); /* around fork(2) */
+void post_queue_forked(struct loop *loop);          /* in the child: those that wait are the parent's */
 void post_queue_destroy(struct loop *loop);
 bool post_waiting(const struct loop *loop);
 void post_run(struct loop *loop);
@@ -462,6 +479,7 @@ void post_close(struct loop *loop); /* later posts get -ECANCELED */
 
 /* wake.c */
 int  wake_init(struct loop *loop);
+int  wake_rehome(struct loop *loop, bool forked);
 void wake_arm(struct loop *loop);
 void wake_completed(struct loop *loop, const struct completion *completion);
 void wake_if_asleep(struct loop *loop);
@@ -470,6 +488,7 @@ void wake_if_asleep(struct loop *loop);
 int                 mode_check(const struct loop_options *options);
 struct ring_options mode_ring_options(const struct loop_options *options);
 int                 mode_init(struct loop *loop);   /* before the first run */
+int                 mode_rehome(struct loop *loop); /* the same for a new ring */
 int                 mode_enable(struct loop *loop); /* what has to be asked for on the owner's thread */
 void                mode_destroy(struct loop *loop);
 void                mode_features(struct loop *loop);
@@ -479,6 +498,7 @@ void                mode_wait_polled(struct loop *loop, uint64_t timeout_ns);
 /* What stands behind the CQE, to be lent to a callback; NULL if it has 16 bytes. */
 void               *mode_extra(struct loop *loop, const struct completion *completion);
 int                 restriction_init(struct loop *loop, const struct loop_restrictions *restrictions);
+int                 restriction_rehome(struct loop *loop);
 
 static inline bool restriction_allows(const struct loop *loop, unsigned opcode)
 {
@@ -521,6 +541,14 @@ static inline void shared_adopt(struct loop *loop)
 /* op_start.c: takes over what another thread has started. false: no memory just now. */
 bool op_adopt(struct loop *loop, struct context_extended *extended);
 
+/* loop.c */
+void loop_features_fill(struct loop *loop);
+
+/* fork.c: all loops, so that those of a child are known as such */
+extern const char loop_homeless; /* owner of a loop without a ring of its own: no thread has this address */
+int               loop_registry_add(struct loop *loop);
+void              loop_registry_remove(struct loop *loop);
+
 /* object.c: what loop_destroy() closes, and what keeps the loop alive */
 void object_open(struct loop *loop, struct loop_object *object, const struct loop_object_class *object_class, bool ref);
 void object_gone(struct loop_object *object, bool ref);
@@ -528,6 +556,7 @@ void object_gone(struct loop_object *object, bool ref);
 void object_hold(struct loop_object *object);
 void object_release(struct loop_object *object); /* takes that back */
 void objects_close_all(struct loop *loop);
+void objects_rehome(struct loop *loop, bool forked);
 /* Tasks that wait until a descriptor may be free again. */
 void starved_add(struct loop *loop, struct loop_task *task);
 void starved_feed(struct loop *loop);

@@ -115,6 +115,19 @@ static int init_extras(struct loop *loop)
     return loop->ring.extras == NULL ? -ENOMEM : 0;
 }
 
+static bool wants_workers(const struct loop_modes *modes)
+{
+    return modes->iowq_bounded_max != 0 || modes->iowq_unbounded_max != 0 || modes->iowq_cpus != 0;
+}
+
+int mode_rehome(struct loop *loop)
+{
+    int r = init_napi(loop);
+
+    loop->mode.to_be_enabled = wants_workers(&loop->options.modes);
+    return r < 0 ? r : restriction_rehome(loop);
+}
+
 int mode_init(struct loop *loop)
 {
     const struct loop_modes *modes = &loop->options.modes;
@@ -127,11 +140,11 @@ int mode_init(struct loop *loop)
         return -EOPNOTSUPP;
     loop->mode.spin_ns = modes->spin_ns;
     loop->mode.grow.run = grow;
-    loop->mode.to_be_enabled = modes->iowq_bounded_max != 0 || modes->iowq_unbounded_max != 0 || modes->iowq_cpus != 0;
+    loop->mode.to_be_enabled = wants_workers(modes);
     loop->mode.special =
         modes->spin_ns != 0 || ring_has(&loop->ring, IORING_SETUP_IOPOLL) || (flags & LOOP_MODE_SHARED) != 0;
     loop->room_is_special = ring_has(&loop->ring, IORING_SETUP_SQPOLL | IORING_SETUP_SQE128);
-    loop->wake_armed = ring_has(&loop->ring, IORING_SETUP_IOPOLL); /* it can't be polled for: see mode_wait_polled() */
+    (void)wake_rehome(loop, false);
     r = init_napi(loop);
     if (r == 0)
         r = init_extras(loop);

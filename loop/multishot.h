@@ -47,6 +47,8 @@ void multishot_arm_or_park(struct loop *loop, struct context *context);
 /* result is a message without bytes: keeps it until it is known what it means. */
 void multishot_probe_message(struct loop *loop, struct context *context, const struct loop_result *result);
 void multishot_probe_completed(struct loop *loop, struct context *context, int32_t res);
+/* On a new ring: asks once more what it was asking. */
+void multishot_probe_again(struct loop *loop, struct context *context);
 /* A probe about a message that came: it is over at once, and must not be cancelled. */
 bool multishot_holds_message(struct context *context);
 

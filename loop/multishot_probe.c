@@ -103,6 +103,12 @@ void multishot_probe_message(struct loop *loop, struct context *context, const s
     drop_if_settled(loop, context);
 }
 
+void multishot_probe_again(struct loop *loop, struct context *context)
+{
+    peek(loop, context, PROBE_PEEK | PROBE_HOLDING, MSG_DONTWAIT);
+    drop_if_settled(loop, context);
+}
+
 bool multishot_holds_message(struct context *context)
 {
     return context->state == CONTEXT_PROBING && (context_arm(context)->probe & PROBE_HOLDING) != 0;

@@ -41,6 +41,17 @@ void objects_close_all(struct loop *loop)
     }
 }
 
+void objects_rehome(struct loop *loop, bool forked)
+{
+    struct loop_object *object, *next;
+
+    for (object = loop->objects.next; object != &loop->objects; object = next) {
+        next = object->next;
+        if (object->object_class->rehome != NULL)
+            object->object_class->rehome(object, forked);
+    }
+}
+
 void starved_add(struct loop *loop, struct loop_task *task)
 {
     if (task->next == NULL)

@@ -19,6 +19,19 @@ void post_queue_destroy(struct loop *loop)
     pthread_mutex_destroy(&loop->posts.lock);
 }
 
+void post_queue_lock(struct loop *loop, bool lock)
+{
+    if (lock)
+        pthread_mutex_lock(&loop->posts.lock);
+    else
+        pthread_mutex_unlock(&loop->posts.lock);
+}
+
+void post_queue_forked(struct loop *loop)
+{
+    __atomic_store_n(&loop->posts.waiting_count, 0, __ATOMIC_SEQ_CST);
+}
+
 bool post_waiting(const struct loop *loop)
 {
     return __atomic_load_n(&loop->posts.waiting_count, __ATOMIC_SEQ_CST) > 0;

@@ -79,6 +79,26 @@ static int ask(struct loop *loop, const struct loop_restrictions *restrictions, 
     return seam_ring_register(loop->ring.uring.ring_fd, IORING_REGISTER_RESTRICTIONS, list.restrictions, list.count);
 }
 
+static int ask_all(struct loop *loop, const struct loop_restrictions *restrictions)
+{
+    int r = ask(loop, restrictions, ARRAY_COUNT(registers_own));
+
+    return r == -EINVAL ? ask(loop, restrictions, REGISTERS_6_1) : r; /* it does not know all of them */
+}
+
+int restriction_rehome(struct loop *loop)
+{
+    uint8_t  opcodes[256];
+    uint32_t count = 0;
+
+    if (!loop->mode.restricted)
+        return 0;
+    for (unsigned opcode = 0; opcode < 256; opcode++)
+        if (restriction_allows(loop, opcode))
+            opcodes[count++] = (uint8_t)opcode;
+    return ask_all(loop, &(struct loop_restrictions){.opcodes = opcodes, .opcodes_count = count});
+}
+
 int restriction_init(struct loop *loop, const struct loop_restrictions *restrictions)
 {
     int r;
@@ -86,9 +106,7 @@ int restriction_init(struct loop *loop, const struct loop_restrictions *restrict
     if (restrictions->reserved != 0 || restrictions->opcodes_count > 256 ||
         (restrictions->opcodes == NULL && restrictions->opcodes_count > 0))
         return -EINVAL;
-    r = ask(loop, restrictions, ARRAY_COUNT(registers_own));
-    if (r == -EINVAL) /* it does not know all of them */
-        r = ask(loop, restrictions, REGISTERS_6_1);
+    r = ask_all(loop, restrictions);
     if (r < 0)
         return r;
     loop->mode.restricted = true;

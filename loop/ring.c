@@ -157,9 +157,19 @@ void ring_close(struct ring *ring, bool owner)
 {
     struct io_uring_rsrc_update update = {.offset = (unsigned)ring->enter_fd};
 
+    if (ring->uring.ring_fd < 0)
+        return;
     if (ring->registered && owner) /* the index belongs to the owner's thread, and ends with it */
         (void)seam_ring_register(ring->uring.ring_fd, IORING_UNREGISTER_RING_FDS, &update, 1);
     seam_ring_exit(&ring->uring);
+    ring->uring.ring_fd = -1;
+}
+
+void ring_abandon(struct ring *ring)
+{
+    if (ring->uring.ring_fd >= 0)
+        seam_ring_abandon(&ring->uring);
+    ring->uring.ring_fd = -1;
 }
 
 /* SQPOLL: shows the SQEs to the kernel's thread, which takes them by itself; what was shown counts as taken. The call

@@ -81,8 +81,11 @@ int ring_open(struct ring *ring, const struct ring_options *options);
 /* Enables it for the calling thread, which is its only issuer from then on, and registers its descriptor. */
 int ring_enable(struct ring *ring);
 
-/* owner: whether the caller is the thread that enabled it. */
+/* owner: whether the caller is the thread that enabled it. A second time it does nothing. */
 void ring_close(struct ring *ring, bool owner);
+
+/* The same in a child of fork(2). */
+void ring_abandon(struct ring *ring);
 
 struct ring_wait {
     unsigned count;       /* completions to wait for; 0: do not wait */

@@ -1,6 +1,8 @@
 /* loop/ring_kernel.c: seam 1 over the real kernel: the only file that enters the ring. */
 #include "loop/seam_ring.h"
 
+#include <unistd.h>
+
 int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_params *params)
 {
     int r = io_uring_queue_init_params(entries, ring, params);
@@ -13,6 +15,11 @@ int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_par
 void seam_ring_exit(struct io_uring *ring)
 {
     io_uring_queue_exit(ring);
+}
+
+void seam_ring_abandon(struct io_uring *ring)
+{
+    close(ring->ring_fd);
 }
 
 int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags, void *arg, size_t arg_size)

@@ -13,6 +13,9 @@ int seam_ring_setup(unsigned entries, struct io_uring *ring, struct io_uring_par
 /* Unmaps and closes it. */
 void seam_ring_exit(struct io_uring *ring);
 
+/* Closes it without unmapping: in a child of fork(2), where it is not mapped and something else may lie there. */
+void seam_ring_abandon(struct io_uring *ring);
+
 /* io_uring_enter(2) with EXT_ARG style arguments. */
 int seam_ring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags, void *arg, size_t arg_size);
 

@@ -55,7 +55,7 @@ static uint32_t least(uint32_t a, uint32_t b)
 /* Whether what is started now goes into the SQ, as far as that has room. */
 static bool goes_to_sq(const struct loop *loop)
 {
-    return !loop->chain_open && !loop->destroying && loop->backlog.count == 0;
+    return !loop->chain_open && !loop->destroying && !loop->moving && loop->backlog.count == 0;
 }
 
 /* Modes in which SQEs must not be written without looking, or not as many. */
@@ -118,7 +118,7 @@ static bool backlog_move(struct loop *loop)
     struct sqe_queue *queue = &loop->backlog;
     bool              moved = false;
 
-    while (queue->count > 0) {
+    while (queue->count > 0 && !loop->moving) {
         const struct io_uring_sqe *first = sqe_queue_at(loop, queue, 0);
         uint32_t                   run = backlog_run(loop);
 
@@ -190,7 +190,7 @@ int submit_now(struct loop *loop, enum submit_reason reason)
     uint64_t before = loop->stats.sqes_submitted;
     int      r = 0;
 
-    if (!loop->ring.enabled)
+    if (!loop->ring.enabled || loop->moving)
         return -EAGAIN;
     backlog_move(loop);
     while (ring_unsent(&loop->ring) > 0) {
@@ -276,7 +276,7 @@ int submit_block(struct loop *loop, const struct io_uring_sqe *sqes, uint32_t co
 {
     if (loop->backlog.count == 0 && ring_free(&loop->ring) < count)
         (void)submit_now(loop, SUBMIT_SQ_FULL);
-    if (loop->backlog.count == 0 && ring_free(&loop->ring) >= count) {
+    if (loop->backlog.count == 0 && ring_free(&loop->ring) >= count && !loop->moving) {
         put(loop, sqes, count);
         submit_room_update(loop);
         if (ring_unsent(&loop->ring) >= loop->batch)

@@ -14,6 +14,23 @@ int wake_init(struct loop *loop)
     return loop->wake_fd < 0 ? loop->wake_fd : 0;
 }
 
+/* An eventfd that parent and child shared would wake both. */
+int wake_rehome(struct loop *loop, bool forked)
+{
+    int fd;
+
+    loop->wake_armed = ring_has(&loop->ring, IORING_SETUP_IOPOLL); /* it can't be polled for: see mode_wait_polled() */
+    __atomic_store_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST);
+    if (!forked)
+        return 0;
+    fd = sys_eventfd();
+    if (fd < 0)
+        return fd;
+    sys_close(loop->wake_fd);
+    loop->wake_fd = fd;
+    return 0;
+}
+
 void wake_arm(struct loop *loop)
 {
     struct io_uring_sqe *sqe;

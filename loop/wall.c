@@ -93,6 +93,22 @@ void wall_destroy(struct loop *loop)
     memory_free(loop, loop->wall);
 }
 
+void wall_rehome(struct loop *loop, bool forked)
+{
+    struct wall *wall = loop->wall;
+
+    if (wall == NULL || wall->watch_fd < 0)
+        return;
+    wall->watch_armed = false;
+    if (!forked) {
+        watch_arm(loop);
+        return;
+    }
+    sys_close(wall->watch_fd); /* of parent and child only one would be told */
+    wall->watch_fd = -1;
+    watch_open(loop);
+}
+
 /* ---- looking at it */
 
 /* The times missed are passed over. One that is more than two periods away has been left behind by a clock that was set

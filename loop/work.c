@@ -454,6 +454,61 @@ void work_run(struct loop *loop)
         deliver(loop, item);
 }
 
+/* ---- fork(2) and new rings */
+
+void work_lock(struct loop *loop, bool lock)
+{
+    if (loop->work == NULL)
+        return;
+    if (lock)
+        pthread_mutex_lock(&loop->work->lock);
+    else
+        pthread_mutex_unlock(&loop->work->lock);
+}
+
+/* Threads that waited are not there: what they waited on is made anew. */
+void work_forked(struct loop *loop)
+{
+    struct work_pool *pool = loop->work;
+
+    if (pool == NULL)
+        return;
+    (void)pthread_mutex_init(&pool->lock, NULL);
+    (void)pthread_cond_init(&pool->called, NULL);
+    pool->threads_count = pool->idle = 0;
+    pool->calling = pool->thread_failed = false;
+}
+
+/* What ran in the parent is of no use here. */
+static void end_running(struct loop *loop, struct context *context)
+{
+    struct work_item *item = &context_extended(context)->work;
+
+    if (context->state != CONTEXT_WORKING || item->state != ITEM_RUNNING)
+        return;
+    item->state = ITEM_OVER;
+    loop->work->queues[item->work_class].running--;
+    loop->work->in_flight--;
+    dispatch_settle(loop, context, (context->flags & CONTEXT_OBJECT) != 0 ? -ERESTART : -ECANCELED, 0);
+}
+
+int work_rehome(struct loop *loop)
+{
+    struct work_pool *pool = loop->work;
+    uint64_t          slot = 0;
+    struct context   *context;
+    int               r = 0;
+
+    if (pool == NULL)
+        return 0;
+    while ((context = context_walk(&loop->pool, &slot)) != NULL)
+        end_running(loop, context);
+    for (int i = 0; i < CLASSES && r == 0; i++)
+        if (pool->queues[i].waiting > 0)
+            r = prepare(pool, (enum loop_work_class)i);
+    return r == -ENOBUFS ? 0 : r;
+}
+
 void work_stats(const struct loop *loop, struct loop_stats *stats)
 {
     struct work_pool *pool = loop->work;

@@ -61,6 +61,11 @@ void zero_copy_settled(struct loop *loop, struct context *context)
 {
     int32_t res = context->settled.res;
 
+    if ((context->flags & CONTEXT_RESULT_SEEN) != 0) { /* told already: it was the ring that has gone */
+        context->zero_copy = (struct context_zero_copy){.res = res};
+        tell_release(loop, context);
+        return;
+    }
     context->flags &= (uint16_t) ~(CONTEXT_CHAINED | CONTEXT_LINKED);
     context->zero_copy = (struct context_zero_copy){0};
     tell_result(loop, context, res);

@@ -139,7 +139,7 @@ static inline void stream_unset(struct loop_stream *stream, enum stream_state fl
 /* Errors after which the same is tried again later. */
 static inline bool stream_error_passes(int error)
 {
-    return error == -EAGAIN || error == -EINTR || error == -ENOBUFS || error == -ENOMEM;
+    return error == -EAGAIN || error == -EINTR || error == -ENOBUFS || error == -ENOMEM || error == -ERESTART;
 }
 
 static inline void stream_work(struct loop_stream *stream)

@@ -759,23 +759,14 @@ END_TEST
 
 struct mover {
     struct loop    *loop;
-    struct test_log log, pending;
-    int             fd;
-    char            byte;
-    bool            leave_pending;
+    struct test_log log;
 };
 
 static void *mover_thread(void *arg)
 {
     struct mover *mover = arg;
 
-    if (mover->leave_pending) {
-        if (loop_recv(mover->loop, mover->fd, &mover->byte, 1, 0, test_log_cb, &mover->pending, NULL) <= 0)
-            abort();
-        (void)loop_run(mover->loop, LOOP_RUN_NOWAIT);
-    } else {
-        (void)loop_run(mover->loop, LOOP_RUN_DEFAULT);
-    }
+    (void)loop_run(mover->loop, LOOP_RUN_DEFAULT);
     return NULL;
 }
 
@@ -791,28 +782,6 @@ START_TEST(made_here_run_there)
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     test_log_is(&mover.log, 0);
     ck_assert_int_eq(loop_destroy(mover.loop), 0);
-}
-END_TEST
-
-static void destroy_elsewhere(void *arg)
-{
-    struct mover mover = {.loop = test_loop_new(NULL), .leave_pending = true};
-    pthread_t    thread;
-    int          fds[2];
-
-    (void)arg;
-    test_socketpair(fds);
-    mover.fd = fds[0];
-    pthread_create(&thread, NULL, mover_thread, &mover);
-    pthread_join(thread, NULL);
-    (void)loop_destroy(mover.loop);
-}
-
-/* Goal: destroying on a foreign thread with something in flight aborts and says so. Method: a silent recv of an ended
- * owner. */
-START_TEST(destroy_elsewhere_with_work_aborts)
-{
-    test_expect_abort(destroy_elsewhere, NULL, "loop_destroy");
 }
 END_TEST
 
@@ -1225,7 +1194,6 @@ Suite *test_suite(void)
 
     tcase = test_case(suite, "threads");
     tcase_add_test(tcase, made_here_run_there);
-    tcase_add_test(tcase, destroy_elsewhere_with_work_aborts);
     tcase_add_loop_test(tcase, wrong_thread_aborts, 0, (int)TEST_COUNT(wrong_calls));
 
     tcase = test_case(suite, "memory");

@@ -247,6 +247,11 @@ void seam_ring_exit(struct io_uring *ring)
     free(memory);
 }
 
+void seam_ring_abandon(struct io_uring *ring)
+{
+    seam_ring_exit(ring);
+}
+
 /* ---- completions */
 
 unsigned script_ready(void)
