@@ -247,11 +247,11 @@ int rehome(struct loop *loop, bool forked)
     submit_batch_update(loop);
     contexts_rehome(loop, forked);
     wall_rehome(loop, forked);
-    if (loop->resolver != NULL && loop->resolver->rehome != NULL)
-        loop->resolver->rehome(loop, loop->resolver, forked);
     if (forked)
         pipes_destroy(loop); /* what parent and child both put in would get mixed */
     objects_rehome(loop, forked);
+    if (loop->resolver != NULL && loop->resolver->rehome != NULL)
+        loop->resolver->rehome(loop, loop->resolver, forked);
     loop_features_fill(loop);
     submit_room_update(loop);
     loop->forked = false;

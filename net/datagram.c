@@ -61,7 +61,19 @@ static void close_object(struct loop_object *object)
     loop_datagram_close(container_of(object, struct loop_datagram, priv.object), NULL);
 }
 
-static const struct loop_object_class datagram_class = {.name = "datagram", .close = close_object};
+/* The parent sends what is queued. */
+static void rehome_object(struct loop_object *object, bool forked)
+{
+    struct loop_datagram *datagram = container_of(object, struct loop_datagram, priv.object);
+
+    if (!forked || datagram->priv.send_next == NULL)
+        return;
+    datagram_send_cancel(datagram, -EOWNERDEAD);
+    datagram_work(datagram);
+}
+
+static const struct loop_object_class datagram_class = {
+    .name = "datagram", .close = close_object, .rehome = rehome_object};
 
 static int find_group(struct loop *loop, struct loop_datagram *datagram, const struct loop_datagram_options *options)
 {
@@ -214,7 +226,7 @@ void loop_datagram_close(struct loop_datagram *datagram, loop_datagram_close_cb 
         task_list_remove(&datagram->priv.task);
     if (datagram->priv.receive_id != 0)
         (void)loop_cancel(datagram->priv.object.loop, datagram->priv.receive_id);
-    datagram_send_cancel(datagram);
+    datagram_send_cancel(datagram, -ECANCELED);
     if (!in_flight(datagram))
         datagram_work(datagram);
 }

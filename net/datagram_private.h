@@ -66,8 +66,8 @@ void   datagram_receive_drop(struct loop_datagram *datagram);                 /*
 size_t datagram_receive_room(const struct loop_datagram *datagram);           /* what a buffer needs besides the data */
 
 /* datagram_send.c */
-void datagram_send_tell(struct loop_datagram *datagram);   /* calls back for those that have ended, in order */
-void datagram_send_cancel(struct loop_datagram *datagram); /* at close */
+void datagram_send_tell(struct loop_datagram *datagram); /* calls back for those that have ended, in order */
+void datagram_send_cancel(struct loop_datagram *datagram, int error); /* all that wait end with it */
 
 /* datagram_push.c: sends what waits, as far as the socket takes it; no callbacks */
 void datagram_send_push(struct loop_datagram *datagram);

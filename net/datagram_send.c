@@ -203,10 +203,10 @@ static void timed_out(struct loop_timer *timer)
     finish(entry->datagram, entry, -ETIMEDOUT); /* those before it go on waiting */
 }
 
-void datagram_send_cancel(struct loop_datagram *datagram)
+void datagram_send_cancel(struct loop_datagram *datagram, int error)
 {
     for (struct loop_datagram_entry *entry = datagram->priv.send_next; entry != NULL; entry = entry->next)
-        entry_ends(entry, -ECANCELED);
+        entry_ends(entry, error);
     datagram->priv.send_next = NULL;
     if (datagram->priv.send_op != 0)
         (void)loop_cancel(datagram->priv.object.loop, datagram->priv.send_op);

@@ -128,12 +128,24 @@ static void note_error(struct dial_race *race, int error)
         race->error = error;
 }
 
+static int attempt_start(struct attempt *attempt, const struct loop_address *address);
+
 static void connect_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
-    struct attempt   *attempt = arg;
-    struct dial_race *race = attempt->race;
+    struct attempt           *attempt = arg;
+    struct dial_race         *race = attempt->race;
+    const struct loop_address address = attempt->address;
 
     attempt->id = 0;
+    if (race->dial != NULL && (result->res == -ERESTART || result->res == -EOWNERDEAD)) { /* a new ring */
+        close_socket(loop, attempt->fd);
+        if (attempt_start(attempt, &address) == 0)
+            return;
+        note_error(race, result->res);
+        race_go_on(race);
+        race_release(race);
+        return;
+    }
     if (race->dial != NULL && result->res == 0) {
         race->winner = attempt->address;
         decide(race, attempt->fd);

@@ -52,7 +52,19 @@ static void close_object(struct loop_object *object)
     loop_listener_close(container_of(object, struct loop_listener, priv.object), NULL);
 }
 
-static const struct loop_object_class listener_class = {.name = "listener", .close = close_object};
+/* Connections that wait to be delivered, and the file of a unix socket, are the parent's. */
+static void rehome_object(struct loop_object *object, bool forked)
+{
+    struct loop_listener *listener = container_of(object, struct loop_listener, priv.object);
+
+    if (!forked)
+        return;
+    listener_drop_held(listener);
+    listener->priv.file_inode = 0;
+}
+
+static const struct loop_object_class listener_class = {
+    .name = "listener", .close = close_object, .rehome = rehome_object};
 
 /* What start and adopt have in common, before there is a socket. */
 static int begin(struct loop *loop, struct loop_listener *listener, const struct loop_listener_options *options,

@@ -204,14 +204,19 @@ static void deliver_held(struct loop_listener *listener)
     }
 }
 
-void listener_drop(struct loop_listener *listener)
+void listener_drop_held(struct loop_listener *listener)
 {
-    struct loop *loop = listener->priv.object.loop;
-
     for (; holds(listener); listener->priv.held_first++) {
         if (listener->priv.held[listener->priv.held_first] >= 0)
             sys_close(listener->priv.held[listener->priv.held_first]);
     }
+}
+
+void listener_drop(struct loop_listener *listener)
+{
+    struct loop *loop = listener->priv.object.loop;
+
+    listener_drop_held(listener);
     memory_free(loop, listener->priv.held);
     memory_free(loop, listener->priv.slots);
     listener->priv.held = NULL;
@@ -285,7 +290,7 @@ static void completed(struct loop_listener *listener, int res, const struct loop
             listener_ended(listener);
     } else if (res >= 0) {
         came(listener, res, peer);
-    } else if (res == -ECANCELED) {
+    } else if (res == -ECANCELED || res == -ERESTART) {
         accept_more(listener); /* if it may again meanwhile */
     } else {
         failed(listener, res);

@@ -71,6 +71,7 @@ void listener_bind_told(struct loop_listener *listener, int error); /* calls on_
 void listener_go_on(struct loop_listener *listener); /* ends a rest, delivers what is held, accepts if it may */
 void listener_stop_waiting(struct loop_listener *listener);
 void listener_stop_accepts(struct loop_listener *listener); /* asks those in flight to end */
+void listener_drop_held(struct loop_listener *listener);    /* connections not delivered yet */
 void listener_drop(struct loop_listener *listener);         /* what is held, when nothing is in flight any more */
 
 static inline bool listener_in_flight(const struct loop_listener *listener)

@@ -38,6 +38,15 @@ static void resolver_free(struct loop *loop, struct loop_attachment *attachment)
     loop->resolver = NULL;
 }
 
+#ifdef RINGLOOP_CARES
+static void resolver_rehome(struct loop *loop, struct loop_attachment *attachment, bool forked)
+{
+    (void)loop;
+    if (forked)
+        resolve_ares_forked(container_of(attachment, struct resolver, attachment));
+}
+#endif
+
 static struct resolver *resolver_of(struct loop *loop)
 {
     struct resolver *resolver;
@@ -48,6 +57,9 @@ static struct resolver *resolver_of(struct loop *loop)
     if (resolver == NULL)
         return NULL;
     *resolver = (struct resolver){.attachment.free = resolver_free, .loop = loop};
+#ifdef RINGLOOP_CARES
+    resolver->attachment.rehome = resolver_rehome;
+#endif
     loop->resolver = &resolver->attachment;
     return resolver;
 }
@@ -285,7 +297,17 @@ static void close_object(struct loop_object *object)
     (void)loop_resolve_cancel(container_of(object, struct loop_resolve, priv.object));
 }
 
-static const struct loop_object_class resolve_class = {.name = "resolve", .close = close_object};
+/* What was asked is the parent's: its sockets, its threads. */
+static void rehome_object(struct loop_object *object, bool forked)
+{
+    struct loop_resolve *request = container_of(object, struct loop_resolve, priv.object);
+
+    if (forked && request->priv.state == REQUEST_WAITING)
+        give_up(request, -EOWNERDEAD);
+}
+
+static const struct loop_object_class resolve_class = {
+    .name = "resolve", .close = close_object, .rehome = rehome_object};
 
 /* The query is the request's, or freed if it could not begin. */
 static int request_start(struct loop *loop, struct loop_resolve *request, struct resolve_query *query,

@@ -226,6 +226,12 @@ static int channel_renew(struct ares_server *server)
     return 0;
 }
 
+void resolve_ares_forked(struct resolver *resolver)
+{
+    for (struct ares_server *server = resolver->servers; server != NULL; server = server->next)
+        server->made_ns = 0; /* its sockets are the parent's: made anew for the next query */
+}
+
 static void server_free(struct ares_server *server)
 {
     struct loop      *loop = server->resolver->loop;

@@ -72,6 +72,7 @@ int         resolve_ares_choose(struct resolve_query *query, const char *servers
 void        resolve_ares_start(struct resolve_query *query);
 void        resolve_ares_leave(struct resolve_query *query);  /* its request has been given up, or is told */
 void        resolve_ares_forget(struct resolve_query *query); /* it is freed */
+void        resolve_ares_forked(struct resolver *resolver);   /* in a child, with no query left */
 void        resolve_ares_free(struct resolver *resolver);
 const char *resolve_ares_version(void);
 

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <ringloop/op_poll.h>
 #include <unistd.h>
 
 enum { WRITE_BYTES_DEFAULT = 64 << 20 };
@@ -141,12 +143,44 @@ void stream_connected(struct loop_stream *stream, int error)
     stream_work(stream);
 }
 
+static int connect_on(struct loop_stream *stream);
+
+/* It goes on connecting without anybody asking; this is how it turned out. */
+static void connect_looked(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct loop_stream *stream = arg;
+    int                 error = 0;
+    socklen_t           size = sizeof(error);
+
+    (void)loop;
+    stream->priv.write_id = 0;
+    if (result->res == -ERESTART && connect_on(stream) == 0)
+        return;
+    if (result->res >= 0)
+        (void)sys_getsockopt(stream->priv.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    stream_connected(stream, result->res < 0 ? result->res : -error);
+}
+
+/* The loop has a new ring: a connect cannot be asked for twice, but looked for. */
+static int connect_on(struct loop_stream *stream)
+{
+    struct loop *loop = stream->priv.object.loop;
+    loop_id      id =
+        loop_poll_add(loop, stream->priv.fd, POLLOUT, connect_looked, stream, LOOP_TERMS(.flags = LOOP_UNCHAINED));
+
+    if (id > 0)
+        stream->priv.write_id = op_of_object(loop, id);
+    return id < 0 ? (int)id : 0;
+}
+
 static void connect_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
     struct loop_stream *stream = arg;
 
     (void)loop;
     stream->priv.write_id = 0;
+    if (result->res == -ERESTART && connect_on(stream) == 0)
+        return;
     stream_connected(stream, result->res);
 }
 
@@ -155,7 +189,23 @@ static void close_object(struct loop_object *object)
     loop_stream_close(container_of(object, struct loop_stream, priv.object), NULL);
 }
 
-static const struct loop_object_class stream_class = {.name = "stream", .close = close_object};
+/* The parent sends what is queued, and moves what is being spliced. */
+static void rehome_object(struct loop_object *object, bool forked)
+{
+    struct loop_stream *stream = container_of(object, struct loop_stream, priv.object);
+
+    if (!forked)
+        return;
+    if (stream_forwards(stream))
+        stream_forward_forked(stream);
+    if (stream->priv.write_first == NULL || stream_is(stream, STREAM_WRITE_FAILED))
+        return;
+    stream_set(stream, STREAM_WRITE_FAILED); /* told by the task, or when the send has come back */
+    stream->priv.write_error = -EOWNERDEAD;
+    stream_work(stream);
+}
+
+static const struct loop_object_class stream_class = {.name = "stream", .close = close_object, .rehome = rehome_object};
 
 static int check_options(const struct loop_stream *stream, const struct loop *loop,
                          const struct loop_stream_options *options)

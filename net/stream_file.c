@@ -71,7 +71,8 @@ static void read_done(struct loop *loop, const struct loop_result *result, void 
     (void)loop;
     if ((result->flags & LOOP_MORE) == 0)
         stream->priv.read_id = 0;
-    if (result->res == -EAGAIN || result->res == -EINTR) /* another reader was faster; a signal */
+    if (result->res == -EAGAIN || result->res == -EINTR ||
+        result->res == -ERESTART) /* another reader was faster; a signal; a new ring */
         read_again(stream);
     else
         stream_request_fed(stream, result);
@@ -106,9 +107,9 @@ static void readable(struct loop *loop, const struct loop_result *result, void *
     bool                wanted = stream_state(stream) == STREAM_OPEN && !stream_is(stream, STREAM_READ_CANCELED);
 
     stream->priv.read_id = 0;
-    if (result->res < 0)
+    if (result->res < 0 && result->res != -ERESTART)
         stream_request_fed(stream, result);
-    else if (!wanted)
+    else if (!wanted || result->res < 0)
         read_again(stream);
     else if (read_once(stream, LOOP_ASYNC) < 0) { /* at the limit of operations, or without memory */
         stream_unset(stream, STREAM_REQUEST_READS);

@@ -39,6 +39,7 @@ struct stream_forward {
     bool                limited, pipe_held, stopping, shutting;
     bool                to_ready; /* said the kernel */
     bool                held;     /* goes on when to has sent what others wrote */
+    bool                forked;   /* it is the parent's */
 };
 
 static void pipe_let_go(struct loop *loop, struct stream_forward *forward)
@@ -83,6 +84,19 @@ static void finish(struct stream_forward *forward, int error)
     if (forward->writes == 0)
         memory_free(loop, forward);
     cb(from, to, error, bytes, arg);
+}
+
+/* What the pipe holds is the parent's, too. */
+void stream_forward_forked(struct loop_stream *from)
+{
+    struct stream_forward *forward = from->priv.more->forward;
+
+    if (forward->pipe_held)
+        pipe_give(from->priv.object.loop, &forward->pipe, false);
+    forward->pipe_held = false;
+    forward->in_pipe = 0;
+    forward->forked = true;
+    stream_work(from);
 }
 
 /* ---- copying */
@@ -405,7 +419,9 @@ void stream_forward_work(struct loop_stream *from)
 
     if (stream_state(from) != STREAM_OPEN || stream_state(to) != STREAM_OPEN || forward->shutting)
         return;
-    if (stream_is(to, STREAM_WRITE_FAILED) && forward->writes == 0) /* else those will tell */
+    if (forward->forked)
+        r = -EOWNERDEAD;
+    else if (stream_is(to, STREAM_WRITE_FAILED) && forward->writes == 0) /* else those will tell */
         r = to->priv.write_error;
     else if (forward->state != SPLICING)
         r = copy_work(forward);

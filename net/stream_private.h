@@ -210,6 +210,7 @@ void   stream_stash_skip(struct loop_stream *stream, size_t size);              
 void stream_forward_work(struct loop_stream *from); /* instead of stream_read_work() */
 void stream_forward_sent(struct loop_stream *to);   /* nothing is queued nor in flight, or it has failed */
 void stream_forward_drop(struct loop_stream *stream);
+void stream_forward_forked(struct loop_stream *from); /* this is a child: it ends */
 
 static inline bool stream_forwards(const struct loop_stream *stream)
 {

@@ -52,7 +52,7 @@ static void read_done(struct loop *loop, const struct loop_result *result, void 
     if ((write->flags & WRITE_ENDED) == 0) {
         if (result->res > 0)
             piece_read(stream, write, (uint32_t)result->res);
-        else if (result->res != -EINTR)
+        else if (result->res != -EINTR && result->res != -ERESTART)
             read_over(stream, write, result->res);
         stream_work(stream);
         if (stream_state(stream) == STREAM_OPEN && !stream_is(stream, STREAM_CORKED))
