@@ -125,7 +125,8 @@ static int sq_to_backlog(struct loop *loop)
 
     if (r < 0)
         return r;
-    memmove(sqe_queue_at(loop, queue, count), sqe_queue_at(loop, queue, 0), queue->count * bytes);
+    if (queue->count > 0)
+        memmove(sqe_queue_at(loop, queue, count), sqe_queue_at(loop, queue, 0), queue->count * bytes);
     for (unsigned i = 0; i < count; i++)
         memcpy(sqe_queue_at(loop, queue, i),
                &ring->sqes[(size_t)((tail - count + i) & (ring->sq_entries - 1)) << ring->sqe_shift], bytes);
