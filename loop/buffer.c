@@ -67,6 +67,8 @@ bool buffer_parts_grow(struct loop *loop, struct buffer_group *group)
     uint32_t            count = group->parts_count == 0 ? 16 : group->parts_count * 2;
     struct buffer_part *parts;
 
+    if (count > BUFFER_PARTS_MAX)
+        loop->stats.groups_full++;
     if (count > BUFFER_PARTS_MAX || (parts = memory_resize(loop, group->parts, count * sizeof(parts[0]))) == NULL)
         return false;
     group->parts = parts;

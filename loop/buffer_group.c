@@ -263,11 +263,12 @@ void buffer_groups_destroy(struct loop *loop)
 
 /* ---- calls */
 
-static int free_number(const struct loop *loop)
+static int free_number(struct loop *loop)
 {
     for (uint16_t i = LOOP_GROUP_DEFAULT + 1; i < BUFFER_GROUPS_MAX; i++)
         if (loop->groups[i] == NULL)
             return i;
+    loop->stats.groups_full++;
     return -ENFILE;
 }
 

@@ -102,8 +102,10 @@ int loop_buffer_group_add(struct loop *loop, uint16_t number, const void *data, 
     group = outgoing(loop, number);
     if (group == NULL || data == NULL || size == 0 || size > INT32_MAX)
         return -EINVAL;
-    if (waiting(group) == group->count || group->bytes_waiting + size > INT32_MAX)
+    if (waiting(group) == group->count || group->bytes_waiting + size > INT32_MAX) {
+        loop->stats.writes_full++;
         return -ENOBUFS;
+    }
     slot = slot_of(group, group->tail);
     slot->addr = (uint64_t)(uintptr_t)data;
     slot->len = (uint32_t)size;

@@ -16,8 +16,10 @@ int loop_chain_begin(struct loop *loop, uint32_t ops_max, uint32_t flags)
         return -EBUSY;
     if (loop->destroying)
         return -ECANCELED;
-    if (ops_max > loop->ring.sq_entries / 2) /* each may bring a linked timeout */
+    if (ops_max > loop->ring.sq_entries / 2) { /* each may bring a linked timeout */
+        loop->stats.chains_full++;
         return -E2BIG;
+    }
     if (ops_max > loop->options.ops_max - loop_ops_in_flight(loop)) {
         loop->stats.ops_full++;
         return -ENOBUFS;

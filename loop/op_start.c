@@ -92,8 +92,10 @@ static inline __attribute__((always_inline)) int check_terms(struct loop *loop, 
     if (is_chained(loop, request)) {
         if (is_multishot(request) || (terms->flags & LOOP_BACKGROUND) != 0)
             return -EINVAL;
-        if (loop->chain_ops == loop->chain_max)
+        if (loop->chain_ops == loop->chain_max) {
+            loop->stats.chains_full++;
             return -E2BIG;
+        }
     }
     return 0;
 }
@@ -584,8 +586,10 @@ int loop_handler_register(struct loop *loop, loop_cb *cb, void *arg, uint16_t gr
     loop_check_owner(loop, __func__);
     if (!op_cb_is_plain(cb) || group >= BUFFER_GROUPS_MAX)
         return -EINVAL;
-    if (loop->handlers_end == 4 * LOOP_HANDLERS_MAX)
+    if (loop->handlers_end == 4 * LOOP_HANDLERS_MAX) {
+        loop->stats.handlers_full++;
         return -ENFILE;
+    }
     loop->handlers[loop->handlers_end / 4 + 1] = (struct handler){.cb = cb, .arg = arg, .group = group};
     __atomic_store_n(&loop->handlers_end, loop->handlers_end + 4, __ATOMIC_RELEASE);
     return (int)loop->handlers_end / 4;

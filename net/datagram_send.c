@@ -246,6 +246,7 @@ static inline int check(struct loop_datagram *datagram, const struct loop_addres
     if (unlikely(datagram->priv.send_count >= datagram->priv.send_count_max ||
                  datagram->priv.send_bytes + size > datagram->priv.send_bytes_max)) {
         datagram->priv.refused++;
+        datagram->priv.object.loop->stats.datagrams_full++;
         return -ENOBUFS;
     }
     return 0;

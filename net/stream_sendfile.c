@@ -122,7 +122,10 @@ static int check_sendfile(struct loop_stream *stream, int file_fd, int64_t offse
         return -EINVAL;
     if (stream_more(stream) == NULL)
         return -ENOMEM;
-    return stream->priv.more->files == FILES_MAX ? -ENOBUFS : 0;
+    if (stream->priv.more->files < FILES_MAX)
+        return 0;
+    stream->priv.object.loop->stats.writes_full++;
+    return -ENOBUFS;
 }
 
 int loop_stream_sendfile(struct loop_stream *stream, int file_fd, int64_t offset, uint64_t count,

@@ -27,8 +27,10 @@ static int check_write(const struct loop_stream *stream, const struct loop_write
         return -EINVAL;
     if (r < 0)
         return r;
-    if ((uint64_t)stream->priv.write_bytes + size > stream->priv.write_bytes_max)
+    if ((uint64_t)stream->priv.write_bytes + size > stream->priv.write_bytes_max) {
+        stream->priv.object.loop->stats.writes_full++;
         return -ENOBUFS;
+    }
     return terms->fd_count > 0 ? stream_fds_check(stream, terms) : 0;
 }
 

@@ -72,6 +72,7 @@ START_TEST(numbers)
             ck_assert_int_eq(make(64, 8, i % 3 == 0 ? LOOP_GROUP_INCREMENTAL : 0), i);
         ck_assert_int_eq(make(64, 8, 0), -ENFILE);
         ck_assert_int_eq(loop_buffer_group_for(loop, 1), -ENFILE);
+        ck_assert_uint_ge(test_stats(loop).groups_full, 2);
         ck_assert_uint_eq(test_stats(loop).buffer_bytes, 63 * 8 * (64 + 16));
         ck_assert_int_eq(loop_buffer_group_destroy(loop, 40), 0);
         ck_assert_int_eq(loop_buffer_group_destroy(loop, 40), -EINVAL);

@@ -206,6 +206,7 @@ START_TEST(misuse)
     ck_assert_int_eq(loop_chain_end(loop), -EINVAL);
     ck_assert_int_eq(loop_chain_begin(loop, 9, 0), -E2BIG);
     ck_assert_int_eq(loop_chain_begin(loop, UINT32_MAX, 0), -E2BIG);
+    ck_assert_uint_eq(test_stats(loop).chains_full, 2);
     ck_assert_int_eq(loop_chain_begin(loop, 2, 1u << 5), -EINVAL);
     ck_assert_int_eq(loop_chain_end(loop), -EINVAL); /* none of them opened one */
     ck_assert_int_eq(loop_chain_begin(loop, 8, 0), 0);

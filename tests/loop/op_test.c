@@ -783,6 +783,7 @@ START_TEST(direct_handlers)
     for (int i = 0; i < LOOP_HANDLERS_MAX; i++)
         ck_assert_int_eq(loop_handler_register(loop, direct_cb, &direct[i], LOOP_GROUP_DEFAULT), i + 1);
     ck_assert_int_eq(loop_handler_register(loop, direct_cb, NULL, LOOP_GROUP_DEFAULT), -ENFILE);
+    ck_assert_uint_eq(test_stats(loop).handlers_full, 1);
     for (int i = 0; i < LOOP_HANDLERS_MAX; i++)
         ck_assert_int_gt(loop_nop(loop, LOOP_HANDLER(i + 1), LOOP_VALUE((uint64_t)i + 1000), NULL), 0);
     test_run(loop);

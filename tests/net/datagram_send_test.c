@@ -378,6 +378,7 @@ START_TEST(limits)
         run_until(loop, client.sends_done == client.sends_failed + (uint32_t)(5 * round - 2));
         port_send(&client, memory, 600, &to);
         ck_assert_int_eq(loop_datagram_send(&client.datagram, memory, 600, &to, port_send_cb, NULL, NULL), -ENOBUFS);
+        ck_assert_uint_ge(test_stats(loop).datagrams_full, 1);
         port_send(&client, memory, 400, &to);
         ck_assert_uint_eq(loop_datagram_queued_bytes(&client.datagram), 1000);
         ck_assert_uint_eq(loop_datagram_refused(&client.datagram), 2 * (uint64_t)round);

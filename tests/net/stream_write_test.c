@@ -281,6 +281,7 @@ START_TEST(limit_to_the_byte)
     ck_assert_int_eq(end_write(&link.end, 401, 0), -ENOBUFS);
     ck_assert_int_eq(end_write(&link.end, 400, 0), 0);
     ck_assert_int_eq(end_write(&link.end, 1, 0), -ENOBUFS);
+    ck_assert_uint_ge(test_stats(loop).writes_full, 3);
     ck_assert_uint_eq(loop_stream_queued(&link.end.stream), 1000);
     run_until(loop, link.end.writes_done == 2);
     ck_assert_int_eq(end_write(&link.end, 1000, 0), 0);
