@@ -478,6 +478,8 @@ static void loop_free(struct loop *loop, bool owner)
     pipes_destroy(loop);
     if (loop->resolver != NULL)
         loop->resolver->free(loop, loop->resolver);
+    if (loop->notifier != NULL)
+        loop->notifier->free(loop, loop->notifier);
     blocks_destroy(loop);
     memory_free(loop, loop->backlog.sqes);
     memory_free(loop, loop->chain.sqes);

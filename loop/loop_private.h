@@ -176,6 +176,7 @@ struct loop {
     struct mode_state mode;
 
     struct loop_attachment *resolver; /* of net/resolve.c; NULL before its first use */
+    struct loop_attachment *notifier; /* of fs/watch_inotify.c; the same */
 
     /* Of fork.c: all loops of the process, and whose this one is. */
     struct loop *registry_next, *registry_prev;

@@ -253,6 +253,8 @@ int rehome(struct loop *loop, bool forked)
     objects_rehome(loop, forked);
     if (loop->resolver != NULL && loop->resolver->rehome != NULL)
         loop->resolver->rehome(loop, loop->resolver, forked);
+    if (loop->notifier != NULL)
+        loop->notifier->rehome(loop, loop->notifier, forked);
     loop_features_fill(loop);
     submit_room_update(loop);
     loop->forked = false;

@@ -1,7 +1,15 @@
 /* loop/sys_file.c: files and directories over the real system. */
 #include "loop/seam_file.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 static int result(int r)
@@ -12,4 +20,125 @@ static int result(int r)
 int sys_fsync(int fd)
 {
     return result(fsync(fd));
+}
+
+/* ---- watches */
+
+int sys_inotify_open(void)
+{
+    return result(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+}
+
+int sys_inotify_add(int fd, const char *path, uint32_t mask)
+{
+    return result(inotify_add_watch(fd, path, mask | IN_MASK_ADD));
+}
+
+void sys_inotify_remove(int fd, int number)
+{
+    (void)inotify_rm_watch(fd, number);
+}
+
+ssize_t sys_inotify_read(int fd, void *data, size_t size)
+{
+    ssize_t r = read(fd, data, size);
+
+    return r < 0 ? -errno : r;
+}
+
+int sys_inotify_pending(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, FIONREAD, &bytes) < 0 ? -errno : bytes;
+}
+
+static bool entry_is_directory(DIR *directory, const struct dirent *entry)
+{
+    struct stat stat;
+
+    if (entry->d_type != DT_UNKNOWN)
+        return entry->d_type == DT_DIR;
+    return fstatat(dirfd(directory), entry->d_name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(stat.st_mode);
+}
+
+static int visit_all(DIR *directory, sys_entry_visit *visit, void *arg)
+{
+    struct dirent *entry;
+    int            r = 0;
+
+    for (;;) {
+        errno = 0;
+        entry = readdir(directory);
+        if (entry == NULL)
+            return -errno;
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            r = visit(arg, entry->d_name, entry_is_directory(directory, entry));
+        if (r < 0)
+            return r;
+    }
+}
+
+int sys_entries(const char *path, bool follow, sys_entry_visit *visit, void *arg)
+{
+    int  fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
+    DIR *directory;
+    int  r;
+
+    if (fd < 0)
+        return -errno;
+    directory = fdopendir(fd);
+    if (directory == NULL) {
+        r = -errno;
+        close(fd);
+        return r;
+    }
+    r = visit_all(directory, visit, arg);
+    closedir(directory);
+    return r;
+}
+
+int sys_absolute(const char *path, char *ret_path, size_t size)
+{
+    size_t before = 0, length = strlen(path);
+
+    if (path[0] != '/') {
+        if (getcwd(ret_path, size) == NULL)
+            return errno == ERANGE ? -ENAMETOOLONG : -errno;
+        before = strlen(ret_path);
+        if (before + 1 < size)
+            ret_path[before++] = '/';
+    }
+    if (length >= size - before)
+        return -ENAMETOOLONG;
+    memcpy(ret_path + before, path, length + 1);
+    return 0;
+}
+
+ssize_t sys_link_target(const char *path, char *ret_target, size_t size)
+{
+    ssize_t r = readlink(path, ret_target, size);
+
+    return r < 0 ? -errno : r;
+}
+
+int sys_look(const char *path, bool *ret_link, bool *ret_directory)
+{
+    struct stat stat;
+
+    if (lstat(path, &stat) < 0)
+        return -errno;
+    *ret_link = S_ISLNK(stat.st_mode);
+    *ret_directory = S_ISDIR(stat.st_mode);
+    return 0;
+}
+
+int sys_file_system(const char *path, uint32_t *ret_magic)
+{
+    struct statfs statfs_now;
+
+    if (statfs(path, &statfs_now) < 0)
+        return -errno;
+    *ret_magic = (uint32_t)statfs_now.f_type;
+    return 0;
 }

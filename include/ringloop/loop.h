@@ -181,7 +181,9 @@ struct loop_stats {
     uint64_t datagrams_full;    /* sends refused with -ENOBUFS, of all sockets */
     uint64_t chains_full;       /* -E2BIG: more operations than a chain may have */
     uint64_t handlers_full;     /* -ENFILE: LOOP_HANDLERS_MAX are registered */
-    uint64_t groups_full; /* -ENFILE: there is no number left for a buffer group; -ENOMEM: nor for a part of one */
+    uint64_t groups_full;     /* -ENFILE: there is no number left for a buffer group; -ENOMEM: nor for a part of one */
+    uint64_t watch_overflows; /* times that watches lost events: the kernel's queue was full, or their own */
+    uint64_t watches_full;    /* directories not watched: directories_max of their tree, or max_user_watches */
 };
 
 enum loop_run_mode {
