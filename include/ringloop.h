@@ -7,10 +7,12 @@
 #include <ringloop/bundle.h>
 #include <ringloop/dial.h>
 #include <ringloop/datagram.h>
+#include <ringloop/embed.h>
 #include <ringloop/fanout.h>
 #include <ringloop/fixed.h>
 #include <ringloop/fork.h>
 #include <ringloop/forward.h>
+#include <ringloop/hooks.h>
 #include <ringloop/interface.h>
 #include <ringloop/listener.h>
 #include <ringloop/loop.h>
@@ -37,6 +39,7 @@
 #include <ringloop/unix.h>
 #include <ringloop/version.h>
 #include <ringloop/watch.h>
+#include <ringloop/walk.h>
 #include <ringloop/work.h>
 #include <ringloop/write.h>
 #include <ringloop/zcrx.h>

@@ -278,7 +278,7 @@ static int start_all(struct loop_fanout *fanout, const struct loop_fanout_option
         fanout->priv.release = options->release;
     }
     if (options->timeout_ns != 0) {
-        loop_timer_unref(&fanout->priv.timer);
+        timer_of_object(&fanout->priv.timer);
         (void)loop_timer_start(loop, &fanout->priv.timer, options->timeout_ns, 0, deadline_passed);
     }
     return 0;

@@ -80,7 +80,7 @@ void loop_registry_remove(struct loop *loop)
 
 static int check(const struct loop *loop)
 {
-    if (loop->running)
+    if (loop_busy(loop))
         return -EBUSY;
     return loop->shared != NULL || loop->zcrx_queues != NULL ? -EOPNOTSUPP : 0;
 }

@@ -151,6 +151,8 @@ int loop_create(struct loop **ret_loop, const struct loop_options *options)
     task_list_init(&loop->starved);
     hold_list_init(&loop->holds);
     object_list_init(&loop->objects);
+    hooks_init(loop);
+    loop->backend_fd = -1;
     r = parts_init(loop);
     if (r < 0) {
         memory_free(loop, loop);
@@ -178,6 +180,11 @@ static int become_owner(struct loop *loop)
     return unlikely(loop->mode.to_be_enabled) ? mode_enable(loop) : 0;
 }
 
+int loop_own(struct loop *loop)
+{
+    return become_owner(loop);
+}
+
 static void check_no_chain(const struct loop *loop)
 {
     if (loop->chain_open)
@@ -196,12 +203,6 @@ static void tasks_run(struct loop *loop)
         task->run(loop, task);
         check_no_chain(loop);
     }
-}
-
-static inline bool work_at_hand(const struct loop *loop)
-{
-    return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
-           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop);
 }
 
 /* Whether the kernel has to be entered even if there is no need to wait. */
@@ -257,7 +258,7 @@ static inline __attribute__((always_inline)) void wait_in_ring(struct loop *loop
     if ((!loop->wake_armed || !task_list_empty(&loop->retries)) && timeout_ns > retry_ns)
         timeout_ns = retry_ns;
     wait.timeout_ns = timeout_ns;
-    __atomic_store_n(&loop->sleeping, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&loop->sleeping, LOOP_SLEEPS, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&loop->woken, __ATOMIC_SEQ_CST) != 0) {
         __atomic_store_n(&loop->woken, 0, __ATOMIC_SEQ_CST);
         loop->happened = true;
@@ -273,7 +274,7 @@ static inline __attribute__((always_inline)) void wait_in_ring(struct loop *loop
     }
     if (wait.count > 0 || kernel_wanted(loop))
         (void)submit_and_wait(loop, &wait);
-    __atomic_store_n(&loop->sleeping, 0, __ATOMIC_RELEASE); /* who sees it late wakes in vain, no more */
+    __atomic_store_n(&loop->sleeping, LOOP_AWAKE, __ATOMIC_RELEASE); /* who sees it late wakes in vain, no more */
     task_list_move(&loop->retries, &loop->tasks);
     loop->now_ns = sys_clock_ns();
     if (unlikely(loop->idle_measured))
@@ -324,10 +325,15 @@ bool loop_alive(const struct loop *loop)
 /* once: it is enough that something happens. */
 static void turn(struct loop *loop, uint64_t limit_ns, bool once)
 {
-    bool had_tasks = !task_list_empty(&loop->tasks);
+    bool had_tasks;
 
     loop->stats.turns++;
     shared_adopt(loop);
+    if (unlikely(loop->hooks.started > 0) && hooks_before_wait(loop)) {
+        loop->happened = true;
+        limit_ns = 0;
+    }
+    had_tasks = !task_list_empty(&loop->tasks);
     tasks_run(loop);
     if ((once && had_tasks) || !alive(loop)) { /* what the loop would have waited for has just ended */
         loop->happened = true;
@@ -337,6 +343,8 @@ static void turn(struct loop *loop, uint64_t limit_ns, bool once)
     dispatch_completions(loop);
     work_run(loop);
     post_run(loop);
+    if (unlikely(loop->hooks.started > 0))
+        hooks_after_wait(loop);
     timer_run_due(loop);
 }
 
@@ -358,7 +366,7 @@ int loop_run(struct loop *loop, enum loop_run_mode mode)
     int r;
 
     loop_check_owner(loop, __func__);
-    if (loop->running)
+    if (loop_busy(loop))
         return -EBUSY;
     if (mode != LOOP_RUN_DEFAULT && mode != LOOP_RUN_ONCE && mode != LOOP_RUN_NOWAIT)
         return -EINVAL;
@@ -378,6 +386,8 @@ int loop_run(struct loop *loop, enum loop_run_mode mode)
     leave_nothing_behind(loop);
     __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
     loop->running = false;
+    if (unlikely(loop->backend_fd >= 0))
+        backend_rest(loop);
     return loop_alive(loop) ? 1 : 0;
 }
 
@@ -387,7 +397,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     int      r;
 
     loop_check_owner(loop, __func__);
-    if (loop->running)
+    if (loop_busy(loop))
         return -EBUSY;
     r = become_owner(loop);
     if (r < 0)
@@ -403,6 +413,8 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     leave_nothing_behind(loop);
     __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
     loop->running = false;
+    if (unlikely(loop->backend_fd >= 0))
+        backend_rest(loop);
     return (int)count;
 }
 
@@ -428,6 +440,7 @@ static void drain(struct loop *loop)
     loop->destroying = true;
     submit_room_update(loop);
     timers_stop_all(loop); /* those that the posts have started */
+    hooks_stop_all(loop);
     objects_close_all(loop);
     cancel_all_contexts(loop);
     while (!drained(loop)) {
@@ -469,6 +482,7 @@ static void loop_free(struct loop *loop, bool owner)
     ring_close(&loop->ring, owner);
     fixed_buffers_free(loop);
     zcrx_queues_destroy(loop);
+    backend_destroy(loop);
     sys_close(loop->wake_fd);
     wall_destroy(loop);
     observe_destroy(loop);
@@ -492,10 +506,11 @@ int loop_destroy(struct loop *loop)
 
     if (loop == NULL)
         return 0;
-    if (loop->running)
+    if (loop_busy(loop))
         return -EBUSY;
     owner = may_drain(loop);
     timers_stop_all(loop);
+    hooks_stop_all(loop);
     if (owner && become_owner(loop) == 0)
         drain(loop);
     loop_registry_remove(loop);
@@ -519,6 +534,11 @@ void *loop_data(const struct loop *loop)
 uint64_t loop_now(const struct loop *loop)
 {
     return loop->now_ns;
+}
+
+uint64_t loop_clock(void)
+{
+    return sys_clock_ns();
 }
 
 void loop_update_time(struct loop *loop)

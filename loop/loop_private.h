@@ -15,14 +15,17 @@
 
 #include <pthread.h>
 #include <ringloop/buffer.h>
+#include <ringloop/hooks.h>
 #include <ringloop/loop.h>
 #include <ringloop/op.h>
 #include <ringloop/post.h>
 #include <ringloop/subscription.h>
 #include <ringloop/timer.h>
+#include <ringloop/walk.h>
 
 LIST_DEFINE(task, struct loop_task)
 LIST_DEFINE(object, struct loop_object)
+LIST_DEFINE(hook, struct loop_hook_node)
 
 /* What holds a buffer of a group and could do without. */
 struct loop_hold {
@@ -67,6 +70,14 @@ struct mode_state {
     bool             to_be_enabled; /* something is still to be asked for on the owner's thread */
 };
 
+/* Hooks that are started. */
+struct hooks {
+    struct loop_hook_node  lists[3]; /* by kind, in the order of start */
+    struct loop_hook_node *next;     /* while they are called: whose turn it is */
+    uint64_t               order;    /* of the last start */
+    uint32_t               started;
+};
+
 struct shared;
 struct buffer_group;
 struct barrier;
@@ -84,6 +95,8 @@ enum {
     OPCODE_NONE = 127
 };
 
+struct walker;
+
 /* An object that the loop closes when it is destroyed. */
 struct loop_object_class {
     const char *name;
@@ -92,7 +105,14 @@ struct loop_object_class {
      * -ERESTART in the next turn, by itself. forked: eventfds, inotify and timer descriptors and the like are shared
      * with the parent, and must be made anew. NULL: nothing to do. */
     void (*rehome)(struct loop_object *object, bool forked);
+    /* For loop_walk(). Where the object stands in its public structure; 0: first in priv, behind data. */
+    size_t offset;
+    /* The same: fills in active, closing, ref and fd. NULL: active, with a ref, no descriptor. */
+    void (*describe)(const struct loop_object *object, struct loop_walk_item *item);
 };
+
+/* Whether others have to wake it: it waits, or is about to, in the ring; or in a loop that it is embedded in. */
+enum loop_sleep { LOOP_AWAKE, LOOP_SLEEPS, LOOP_SLEEPS_ELSEWHERE };
 
 /* What a module above loop/ keeps with the loop from its first use on: freed when the loop has ended. */
 struct loop_attachment {
@@ -130,6 +150,8 @@ struct loop {
     struct loop_task       tasks;      /* to be run before waiting */
     struct loop_task       retries;    /* to be run after something has completed */
     struct loop_object     objects;
+    struct hooks           hooks;
+    struct walker         *walker; /* while the objects are gone through; else NULL */
     struct loop_timer_node due;
     struct wall           *wall;            /* timers by the wall clock; NULL before the first */
     struct loop_timer_node cancel_retry;    /* cancels that have missed are repeated then */
@@ -167,11 +189,12 @@ struct loop {
     struct post_queue posts;
     struct work_pool *work; /* NULL before the first work item */
     int               wake_fd;
-    int               sleeping; /* atomic: the loop waits, or is about to */
-    int               stopping; /* atomic */
-    int               woken;    /* atomic: loop_wake() was called since the last turn */
-    uint64_t          wakes;    /* atomic */
-    struct shared    *shared;   /* with LOOP_MODE_SHARED */
+    int               sleeping;   /* atomic: enum loop_sleep */
+    int               backend_fd; /* an eventfd for other loops; -1: nobody has asked for it */
+    int               stopping;   /* atomic */
+    int               woken;      /* atomic: loop_wake() was called since the last turn */
+    uint64_t          wakes;      /* atomic */
+    struct shared    *shared;     /* with LOOP_MODE_SHARED */
 
     struct mode_state mode;
 
@@ -201,6 +224,12 @@ void loop_check_owner_slowly(const struct loop *loop, const char *call);
 static inline const void *loop_this_thread(void)
 {
     return __builtin_thread_pointer();
+}
+
+/* A callback of the loop's is running: it must not be run, moved or destroyed. */
+static inline bool loop_busy(const struct loop *loop)
+{
+    return loop->running || loop->walker != NULL;
 }
 
 /* Another thread may look while the first run sets it. */
@@ -449,7 +478,33 @@ void multishot_receive_again(struct loop *loop, struct context *context, bool st
 /* What a multishot poll waits for when it is armed again; of anything else nothing is changed. */
 void multishot_poll_for(struct loop *loop, loop_id id, uint32_t mask);
 
+/* hook.c */
+void hooks_init(struct loop *loop);
+bool hooks_before_wait(struct loop *loop); /* whether it shall not wait */
+void hooks_after_wait(struct loop *loop);
+void hooks_stop_all(struct loop *loop);
+
+static inline bool hooks_idle(const struct loop *loop)
+{
+    return !hook_list_empty(&loop->hooks.lists[LOOP_HOOK_IDLE]);
+}
+
+/* walk.c: the object is not on the list any more. */
+void walker_pass(struct loop *loop, const struct loop_object *object);
+
+/* embed.c */
+void backend_destroy(struct loop *loop);
+/* A run ends: from now on the other loop's wait is ours. */
+void backend_rest(struct loop *loop);
+/* The loop has a new ring. forked: the parent has the eventfd, too. 0 or negative errno. */
+int  backend_rehome(struct loop *loop, bool forked);
+
+/* loop.c: as the begin of a run. 0 or negative errno. */
+int loop_own(struct loop *loop);
+
 /* timer.c */
+/* A timer of an object's: it does not keep the loop alive, and is not the user's to see. Before its start. */
+void timer_of_object(struct loop_timer *timer);
 void timer_run_due(struct loop *loop);
 void timers_stop_all(struct loop *loop);
 
@@ -465,6 +520,9 @@ void     wall_stop(struct loop *loop, struct loop_timer_node *node);
 uint64_t wall_next(const struct loop *loop, uint64_t deadline_ns, uint64_t repeat_ns);
 /* Puts those that are due among the others in loop->due. */
 void     wall_run_due(struct loop *loop);
+/* Puts a drained one back; wall_refilled() after the last. */
+void     wall_put_back(struct loop *loop, struct loop_timer_node *node);
+void     wall_refilled(struct loop *loop);
 void     wall_drain(struct loop *loop, struct loop_timer_node *nodes);
 /* The completion of the poll that watches the clock. Returns whether it is one. */
 bool     wall_clock_set(struct loop *loop, const struct completion *completion);
@@ -556,6 +614,8 @@ void object_gone(struct loop_object *object, bool ref);
 /* From now on it keeps the loop alive: its ref is true when it is gone. */
 void object_hold(struct loop_object *object);
 void object_release(struct loop_object *object); /* takes that back */
+/* For public calls that change whether an open one keeps the loop alive; ref is where that stands. */
+void object_ref_set(struct loop_object *object, const char *call, bool *ref, bool to);
 void objects_close_all(struct loop *loop);
 void objects_rehome(struct loop *loop, bool forked);
 /* Tasks that wait until a descriptor may be free again. */
@@ -565,5 +625,12 @@ void starved_feed(struct loop *loop);
 /* op_socket.c: sends what fits, without waiting for room for the rest: with MSG_WAITALL an error that ends a send in
  * its midst is lost, since the kernel tells the count. Copies the array, borrows the bytes. */
 loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t count, loop_cb *cb, void *arg);
+
+/* Whether there is something to do without entering the kernel. */
+static inline bool work_at_hand(const struct loop *loop)
+{
+    return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
+           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop);
+}
 
 #endif

@@ -13,6 +13,8 @@ void object_open(struct loop *loop, struct loop_object *object, const struct loo
 
 void object_gone(struct loop_object *object, bool ref)
 {
+    if (unlikely(object->loop->walker != NULL))
+        walker_pass(object->loop, object);
     object_list_remove(object);
     if (ref)
         object->loop->objects_ref--;
@@ -26,6 +28,18 @@ void object_hold(struct loop_object *object)
 void object_release(struct loop_object *object)
 {
     object->loop->objects_ref--;
+}
+
+void object_ref_set(struct loop_object *object, const char *call, bool *ref, bool to)
+{
+    if (*ref == to)
+        return;
+    loop_check_owner(object->loop, call);
+    *ref = to;
+    if (to)
+        object_hold(object);
+    else
+        object_release(object);
 }
 
 void objects_close_all(struct loop *loop)

@@ -180,6 +180,8 @@ static int ring_furnish(struct loop *loop, bool forked)
     int r = wake_rehome(loop, forked);
 
     if (r == 0)
+        r = backend_rehome(loop, forked);
+    if (r == 0)
         r = mode_rehome(loop);
     if (r == 0)
         r = buffer_groups_rehome(loop);

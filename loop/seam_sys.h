@@ -32,6 +32,7 @@ ssize_t sys_recv(int fd, void *data, size_t size, int flags);
 int     sys_sendmsg(int fd, const struct msghdr *msg, int flags);
 int     sys_shutdown(int fd, int how);
 int     sys_close(int fd);
+int     sys_replace(int fd, int by); /* fd is what by was, close-on-exec; by is closed in any case */
 int     sys_socketpair(int domain, int type, int ret_fds[2]);
 
 int sys_file_mode(int fd, mode_t *ret_mode); /* st_mode of fstat(2) */
@@ -59,8 +60,9 @@ int sys_sendto(int fd, const void *data, size_t size, int flags, const struct so
 int sys_sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags);
 int sys_recvmsg(int fd, struct msghdr *msg, int flags);
 
-int sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
-int sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
+int  sys_eventfd(void);          /* for waking the loop: non-blocking, close-on-exec */
+void sys_eventfd_drain(int fd);  /* takes what it has counted */
+int  sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as success */
 
 /* Waits until fd can be read, at most timeout_ns (UINT64_MAX: without limit), and takes what the eventfd has counted.
  * 1, 0 when the time is over, -EINTR. */

@@ -146,7 +146,7 @@ static int start(struct loop_transfer *transfer, uint64_t timeout_ns)
     priv->read_id = id;
     if (timeout_ns != 0) {
         priv->deadline.data = transfer;
-        loop_timer_unref(&priv->deadline);
+        timer_of_object(&priv->deadline);
         (void)loop_timer_start(priv->loop, &priv->deadline, timeout_ns, 0, deadline_passed);
     }
     return 0;

@@ -138,6 +138,14 @@ int sys_close(int fd)
     return result(close(fd)); /* Linux closes the descriptor even when close(2) answers EINTR: never twice */
 }
 
+int sys_replace(int fd, int by)
+{
+    int r = result(dup3(by, fd, O_CLOEXEC));
+
+    close(by);
+    return r;
+}
+
 int sys_pipe(int ret_fds[2])
 {
     return result(pipe2(ret_fds, O_CLOEXEC | O_NONBLOCK));
@@ -250,6 +258,14 @@ int sys_eventfd_signal(int fd)
 
     errno = saved;
     return r == -EAGAIN ? 0 : r;
+}
+
+void sys_eventfd_drain(int fd)
+{
+    uint64_t count;
+
+    while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
+        continue;
 }
 
 int sys_eventfd_wait(int fd, uint64_t timeout_ns)

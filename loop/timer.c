@@ -16,7 +16,7 @@ static bool is_wall(enum wheel_kind kind)
 /* The same kind, or another, as the timer keeps the loop alive or not. */
 static enum wheel_kind kind_for(const struct loop_timer *timer, enum wheel_kind kind)
 {
-    return (enum wheel_kind)((unsigned)kind | (wheel_kind_of(&timer->priv.node) & WHEEL_UNREF));
+    return (enum wheel_kind)((unsigned)kind | (timer->priv.node.order & (WHEEL_UNREF | WHEEL_OF_OBJECT)));
 }
 
 static void start_node(struct loop_timer *timer, enum wheel_kind kind)
@@ -192,6 +192,12 @@ void loop_timer_ref(struct loop_timer *timer)
 void loop_timer_unref(struct loop_timer *timer)
 {
     set_ref(timer, __func__, false);
+}
+
+void timer_of_object(struct loop_timer *timer)
+{
+    loop_timer_unref(timer);
+    timer->priv.node.order |= WHEEL_OF_OBJECT;
 }
 
 /* A repeating timer keeps its rhythm, unless it is a whole period late. */

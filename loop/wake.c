@@ -62,10 +62,12 @@ void wake_completed(struct loop *loop, const struct completion *completion)
 
 void wake_if_asleep(struct loop *loop)
 {
-    if (__atomic_exchange_n(&loop->sleeping, 0, __ATOMIC_SEQ_CST) == 0)
+    int sleep = __atomic_exchange_n(&loop->sleeping, LOOP_AWAKE, __ATOMIC_SEQ_CST);
+
+    if (sleep == LOOP_AWAKE)
         return;
     __atomic_fetch_add(&loop->wakes, 1, __ATOMIC_RELAXED);
-    (void)sys_eventfd_signal(loop->wake_fd);
+    (void)sys_eventfd_signal(sleep == LOOP_SLEEPS ? loop->wake_fd : loop->backend_fd);
 }
 
 void loop_wake(struct loop *loop)

@@ -283,3 +283,15 @@ void wall_drain(struct loop *loop, struct loop_timer_node *nodes)
     if (loop->wall != NULL)
         wheel_drain(&loop->wall->wheel, nodes);
 }
+
+void wall_put_back(struct loop *loop, struct loop_timer_node *node)
+{
+    wheel_put_back(&loop->wall->wheel, node);
+}
+
+/* The clock may have been found set back while some were out. */
+void wall_refilled(struct loop *loop)
+{
+    set_back(loop->wall, loop->wall->seen_ns);
+    schedule_first(loop);
+}

@@ -215,6 +215,11 @@ void wheel_refill(struct wheel *wheel, struct loop_timer_node *nodes, uint64_t n
         place(wheel, node);
 }
 
+void wheel_put_back(struct wheel *wheel, struct loop_timer_node *node)
+{
+    place(wheel, node);
+}
+
 uint64_t wheel_next(struct wheel *wheel)
 {
     struct loop_timer_node *slot;

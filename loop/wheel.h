@@ -31,8 +31,10 @@ enum wheel_kind {
 };
 
 enum {
-    WHEEL_UNREF = 1, /* the bit of the kinds of timers */
-    WHEEL_KIND_BITS = 4,
+    WHEEL_UNREF = 1,          /* the bit of the kinds of timers */
+    WHEEL_OF_OBJECT = 1 << 4, /* beside the kind: a timer of the library's own */
+    WHEEL_KIND_MASK = WHEEL_OF_OBJECT - 1,
+    WHEEL_KIND_BITS = 5,
     WHEEL_TICK_BITS = 20,
     WHEEL_LEVELS = 8,
     WHEEL_SLOT_BITS = 6,
@@ -56,7 +58,7 @@ void wheel_start(struct wheel *wheel, struct loop_timer_node *node, enum wheel_k
 
 static inline enum wheel_kind wheel_kind_of(const struct loop_timer_node *node)
 {
-    return (enum wheel_kind)(node->order & ((1u << WHEEL_KIND_BITS) - 1));
+    return (enum wheel_kind)(node->order & WHEEL_KIND_MASK);
 }
 
 /* Also for nodes that wheel_expire moved to a list of due ones. */
@@ -76,6 +78,9 @@ void wheel_drain(struct wheel *wheel, struct loop_timer_node *nodes);
 /* Puts drained nodes back, their order and perhaps new deadlines as they are; it is now_ns, which may be earlier than
  * before. */
 void wheel_refill(struct wheel *wheel, struct loop_timer_node *nodes, uint64_t now_ns);
+
+/* Puts one of the drained nodes back as it was; nothing else has been done with the wheel but to start and cancel. */
+void wheel_put_back(struct wheel *wheel, struct loop_timer_node *node);
 
 /* A time at which to look again: the earliest deadline, or a bit earlier where to know it exactly would mean to search
  * a long slot; UINT64_MAX if there is nothing. */

@@ -72,8 +72,18 @@ static void rehome_object(struct loop_object *object, bool forked)
     datagram_work(datagram);
 }
 
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_datagram *datagram = container_of(object, struct loop_datagram, priv.object);
+
+    item->fd = datagram->priv.fd;
+    item->closing = loop_datagram_closing(datagram);
+    item->ref = loop_datagram_has_ref(datagram);
+    item->active = datagram_is(datagram, DATAGRAM_RECEIVING) || datagram->priv.send_count > 0;
+}
+
 static const struct loop_object_class datagram_class = {
-    .name = "datagram", .close = close_object, .rehome = rehome_object};
+    .name = "datagram", .close = close_object, .rehome = rehome_object, .describe = describe};
 
 static int find_group(struct loop *loop, struct loop_datagram *datagram, const struct loop_datagram_options *options)
 {
@@ -234,6 +244,43 @@ void loop_datagram_close(struct loop_datagram *datagram, loop_datagram_close_cb 
 bool loop_datagram_closing(const struct loop_datagram *datagram)
 {
     return datagram_state(datagram) == DATAGRAM_CLOSING;
+}
+
+/* With HELD its sends have the reference in its place. */
+static void set_ref(struct loop_datagram *datagram, const char *call, bool ref)
+{
+    bool now = !datagram_is(datagram, DATAGRAM_UNREF), held = datagram_is(datagram, DATAGRAM_HELD);
+
+    if (datagram_state(datagram) != DATAGRAM_OPEN || now == ref)
+        return;
+    if (ref && held) {
+        datagram_unset(datagram, DATAGRAM_HELD);
+        datagram_unset(datagram, DATAGRAM_UNREF);
+    } else if (ref) {
+        object_ref_set(&datagram->priv.object, call, &now, true);
+        datagram_unset(datagram, DATAGRAM_UNREF);
+    } else {
+        datagram_set(datagram, DATAGRAM_UNREF);
+        if (datagram->priv.send_count > 0)
+            datagram_set(datagram, DATAGRAM_HELD);
+        else
+            object_ref_set(&datagram->priv.object, call, &now, false);
+    }
+}
+
+void loop_datagram_ref(struct loop_datagram *datagram)
+{
+    set_ref(datagram, __func__, true);
+}
+
+void loop_datagram_unref(struct loop_datagram *datagram)
+{
+    set_ref(datagram, __func__, false);
+}
+
+bool loop_datagram_has_ref(const struct loop_datagram *datagram)
+{
+    return datagram_state(datagram) != DATAGRAM_CLOSED && !datagram_is(datagram, DATAGRAM_UNREF);
 }
 
 int loop_datagram_fd(const struct loop_datagram *datagram)

@@ -340,7 +340,7 @@ static void start_timer(struct loop *loop, struct loop_datagram_entry *entry, ui
     struct loop_timer *timer = entry_timer(entry);
 
     *timer = (struct loop_timer){.data = entry};
-    loop_timer_unref(timer);
+    timer_of_object(timer);
     (void)loop_timer_start(loop, timer, timeout_ns, 0, timed_out);
 }
 

@@ -364,8 +364,8 @@ static void dial_open(struct dial_race *race, const struct loop_dial_options *op
 
     dial->priv = (struct loop_dial_private){.task.run = tell, .race = race, .cb = cb};
     object_open(race->loop, &dial->priv.object, &dial_class, true);
-    loop_timer_unref(&dial->priv.deadline);
-    loop_timer_unref(&race->timer);
+    timer_of_object(&dial->priv.deadline);
+    timer_of_object(&race->timer);
     if (options->timeout_ns != 0)
         (void)loop_timer_start(race->loop, &dial->priv.deadline, options->timeout_ns, 0, deadline_passed);
 }

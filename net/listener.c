@@ -63,8 +63,18 @@ static void rehome_object(struct loop_object *object, bool forked)
     listener->priv.file_inode = 0;
 }
 
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_listener *listener = container_of(object, struct loop_listener, priv.object);
+
+    item->fd = listener->priv.fd;
+    item->closing = loop_listener_closing(listener);
+    item->ref = loop_listener_has_ref(listener);
+    item->active = !listener->priv.paused && listener->priv.state != LISTENER_FAILED;
+}
+
 static const struct loop_object_class listener_class = {
-    .name = "listener", .close = close_object, .rehome = rehome_object};
+    .name = "listener", .close = close_object, .rehome = rehome_object, .describe = describe};
 
 /* What start and adopt have in common, before there is a socket. */
 static int begin(struct loop *loop, struct loop_listener *listener, const struct loop_listener_options *options,
@@ -228,6 +238,23 @@ int loop_listener_peer(const struct loop_listener *listener, struct loop_address
 bool loop_listener_closing(const struct loop_listener *listener)
 {
     return listener->priv.state == LISTENER_CLOSING;
+}
+
+void loop_listener_ref(struct loop_listener *listener)
+{
+    if (listener_is_open(listener))
+        object_ref_set(&listener->priv.object, __func__, &listener->priv.ref, true);
+}
+
+void loop_listener_unref(struct loop_listener *listener)
+{
+    if (listener_is_open(listener))
+        object_ref_set(&listener->priv.object, __func__, &listener->priv.ref, false);
+}
+
+bool loop_listener_has_ref(const struct loop_listener *listener)
+{
+    return listener->priv.state != LISTENER_CLOSED && listener->priv.ref;
 }
 
 struct loop *loop_listener_loop(const struct loop_listener *listener)

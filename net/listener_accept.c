@@ -34,7 +34,7 @@ static void rest(struct loop_listener *listener)
         return;
     listener->priv.resting = true;
     starved_add(loop, &listener->priv.task);
-    loop_timer_unref(&listener->priv.timer);
+    timer_of_object(&listener->priv.timer);
     (void)loop_timer_start(loop, &listener->priv.timer, rest_ns, 0, rest_over);
 }
 

@@ -177,7 +177,7 @@ static bool try_later(struct loop_listener *listener)
 
     if (now_ns >= setup->until_ns)
         return false;
-    loop_timer_unref(&listener->priv.timer);
+    timer_of_object(&listener->priv.timer);
     (void)loop_timer_start_at(loop, &listener->priv.timer, due_ns < setup->until_ns ? due_ns : setup->until_ns, 0,
                               again_due);
     setup->delay_ns = 2 * setup->delay_ns < delay_max_ns ? 2 * setup->delay_ns : delay_max_ns;

@@ -333,7 +333,7 @@ static int request_start(struct loop *loop, struct loop_resolve *request, struct
         .state = REQUEST_WAITING,
     };
     object_open(loop, &request->priv.object, &resolve_class, true);
-    loop_timer_unref(&request->priv.deadline);
+    timer_of_object(&request->priv.deadline);
     if (options->timeout_ns != 0)
         (void)loop_timer_start(loop, &request->priv.deadline, options->timeout_ns, 0, deadline_passed);
     r = query_start(query);

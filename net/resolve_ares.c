@@ -284,7 +284,7 @@ static int server_new(struct resolver *resolver, const char *names)
         return -ENOMEM;
     *server = (struct ares_server){.resolver = resolver, .task.run = run_task};
     memcpy(server->names, names, size);
-    loop_timer_unref(&server->timer);
+    timer_of_object(&server->timer);
     r = channel_open(server);
     if (r < 0) {
         memory_free(resolver->loop, server);

@@ -205,7 +205,19 @@ static void rehome_object(struct loop_object *object, bool forked)
     stream_work(stream);
 }
 
-static const struct loop_object_class stream_class = {.name = "stream", .close = close_object, .rehome = rehome_object};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_stream *stream = container_of(object, struct loop_stream, priv.object);
+
+    item->fd = stream->priv.fd;
+    item->closing = loop_stream_closing(stream);
+    item->ref = loop_stream_has_ref(stream);
+    item->active = stream_state(stream) == STREAM_CONNECTING || stream->priv.read_id != 0 ||
+                   stream->priv.write_id != 0 || stream->priv.write_first != NULL || stream_is(stream, STREAM_READING);
+}
+
+static const struct loop_object_class stream_class = {
+    .name = "stream", .close = close_object, .rehome = rehome_object, .describe = describe};
 
 static int check_options(const struct loop_stream *stream, const struct loop *loop,
                          const struct loop_stream_options *options)
@@ -439,6 +451,39 @@ int loop_stream_fd(const struct loop_stream *stream)
 struct loop *loop_stream_loop(const struct loop_stream *stream)
 {
     return stream->priv.object.loop;
+}
+
+static void set_ref(struct loop_stream *stream, const char *call, bool ref)
+{
+    bool *later = stream_is(stream, STREAM_LEAVING) ? &stream->priv.more->leave.was_unref : NULL;
+    bool  now = !stream_is(stream, STREAM_UNREF);
+
+    if (!is_open(stream))
+        return;
+    if (later != NULL) { /* until it has left, it keeps the loop alive */
+        *later = !ref;
+        return;
+    }
+    object_ref_set(&stream->priv.object, call, &now, ref);
+    if (now)
+        stream_unset(stream, STREAM_UNREF);
+    else
+        stream_set(stream, STREAM_UNREF);
+}
+
+void loop_stream_ref(struct loop_stream *stream)
+{
+    set_ref(stream, __func__, true);
+}
+
+void loop_stream_unref(struct loop_stream *stream)
+{
+    set_ref(stream, __func__, false);
+}
+
+bool loop_stream_has_ref(const struct loop_stream *stream)
+{
+    return stream_state(stream) != STREAM_CLOSED && !stream_is(stream, STREAM_UNREF);
 }
 
 int loop_stream_local_address(const struct loop_stream *stream, struct loop_address *ret_address)

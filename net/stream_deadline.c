@@ -147,7 +147,7 @@ static struct stream_deadlines *make(struct loop_stream *stream)
     deadlines = memory_resize(stream->priv.object.loop, NULL, sizeof(*deadlines));
     if (deadlines != NULL) {
         *deadlines = (struct stream_deadlines){.stream = stream};
-        loop_timer_unref(&deadlines->timer);
+        timer_of_object(&deadlines->timer);
         more->deadlines = deadlines;
     }
     return deadlines;

@@ -233,6 +233,12 @@ LOOP_API int loop_datagram_join(struct loop_datagram *datagram, const struct loo
 LOOP_API int loop_datagram_leave(struct loop_datagram *datagram, const struct loop_address *group,
                                  const struct loop_address *source, uint32_t interface_index);
 
+/* Whether the socket keeps the loop alive while it is open (default: it does, but with LOOP_DATAGRAM_UNREF); its sends
+ * in flight always do, and so does a closing one. No effect if not open. */
+LOOP_API void loop_datagram_ref(struct loop_datagram *datagram);
+LOOP_API void loop_datagram_unref(struct loop_datagram *datagram);
+LOOP_API bool loop_datagram_has_ref(const struct loop_datagram *datagram);
+
 LOOP_API bool         loop_datagram_closing(const struct loop_datagram *datagram);
 LOOP_API int          loop_datagram_fd(const struct loop_datagram *datagram);   /* -EBADF if not open */
 LOOP_API struct loop *loop_datagram_loop(const struct loop_datagram *datagram); /* NULL if not in use */

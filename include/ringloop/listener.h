@@ -147,6 +147,12 @@ LOOP_API int loop_listener_peer(const struct loop_listener *listener, struct loo
  * gave. */
 LOOP_API int loop_listener_address(const struct loop_listener *listener, struct loop_address *ret_address);
 
+/* Whether the listener keeps the loop alive while it is open (default: it does, but with LOOP_LISTENER_UNREF); a
+ * closing one always does. No effect if not open. */
+LOOP_API void loop_listener_ref(struct loop_listener *listener);
+LOOP_API void loop_listener_unref(struct loop_listener *listener);
+LOOP_API bool loop_listener_has_ref(const struct loop_listener *listener);
+
 LOOP_API bool         loop_listener_closing(const struct loop_listener *listener);
 LOOP_API struct loop *loop_listener_loop(const struct loop_listener *listener); /* NULL if not in use */
 LOOP_API int          loop_listener_fd(const struct loop_listener *listener);   /* -EBADF if not open or bound */

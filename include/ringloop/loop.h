@@ -3,9 +3,18 @@
  * Life: loop_create > (start operations and objects) > loop_run > loop_destroy. The thread that first runs
  * the loop owns it from then on; before that any one thread may use it, and what it starts only queues.
  *
- * The order of one turn: results known early and what objects have gathered (writes, closes); submit and wait (until
- * the next timer; not at all while results, posts or timers are due); refresh the cached time; completions in the order
- * the kernel gave them; results of the work pool; posts; due timers, by (deadline, order of start). */
+ * The order of one turn of loop_run():
+ *   1. what other threads have started on a shared loop
+ *   2. idle hooks, prepare hooks (hooks.h), each kind in the order of start
+ *   3. results known early, and what objects have gathered: writes, closes and their callbacks, errors untold
+ *   4. submit and wait, in one call: until the next timer; not at all while there is an idle hook, or results, posts
+ *      or timers are due, or nothing keeps the loop alive; then the cached time is refreshed
+ *   5. completions in the order the kernel gave them
+ *   6. results of the work pool
+ *   7. posts, in their order
+ *   8. check hooks, in the order of start
+ *   9. due timers, and deadlines, by (deadline, order of start)
+ * What is started in 2 and 3 leaves with 4; what in 5 to 9, with 4 of the next turn, or before loop_run() returns. */
 #ifndef RINGLOOP_LOOP_H
 #define RINGLOOP_LOOP_H
 
@@ -253,6 +262,9 @@ LOOP_API uint64_t loop_now(const struct loop *loop);
 
 /* Refreshes what loop_now() returns and timers count from; for callbacks that took long. */
 LOOP_API void loop_update_time(struct loop *loop);
+
+/* CLOCK_MONOTONIC in ns, looked at anew: for measuring. Any thread. */
+LOOP_API uint64_t loop_clock(void);
 
 /* Sends everything queued to the kernel now. Returns the number of SQEs it took, or -EBUSY inside a chain, or
  * -EAGAIN before the first run. From another thread (LOOP_MODE_SHARED): makes the loop do so, and returns 0. */

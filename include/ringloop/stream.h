@@ -188,6 +188,12 @@ LOOP_API void loop_stream_reset(struct loop_stream *stream, loop_stream_close_cb
 /* Bytes accepted by writes and not yet taken by the kernel; of a sendfile those that were read. */
 LOOP_API size_t loop_stream_queued(const struct loop_stream *stream);
 
+/* Whether the stream keeps the loop alive while it is open (default: it does, but with LOOP_STREAM_UNREF); its sends in
+ * flight always do, and so does a closing one. No effect if not open. */
+LOOP_API void loop_stream_ref(struct loop_stream *stream);
+LOOP_API void loop_stream_unref(struct loop_stream *stream);
+LOOP_API bool loop_stream_has_ref(const struct loop_stream *stream);
+
 LOOP_API bool         loop_stream_closing(const struct loop_stream *stream);
 LOOP_API int          loop_stream_fd(const struct loop_stream *stream); /* -EBADF if not open */
 LOOP_API struct loop *loop_stream_loop(const struct loop_stream *stream);
