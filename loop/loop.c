@@ -378,8 +378,11 @@ int loop_run(struct loop *loop, enum loop_run_mode mode)
     if (mode == LOOP_RUN_NOWAIT && !should_stop(loop))
         turn(loop, 0, false);
     if (mode == LOOP_RUN_DEFAULT)
-        while (loop_alive(loop) && !should_stop(loop))
-            turn(loop, UINT64_MAX, false);
+        do {
+            while (loop_alive(loop) && !should_stop(loop))
+                turn(loop, UINT64_MAX, false);
+            leave_nothing_behind(loop);
+        } while (loop_alive(loop) && !should_stop(loop)); /* e.g. the rest of a write */
     if (mode == LOOP_RUN_ONCE)
         for (loop->happened = false; !loop->happened && loop_alive(loop) && !should_stop(loop);)
             turn(loop, UINT64_MAX, true);
