@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 enum {
     WAIT_MS = 10000, /* what no test waits for, unless a wake-up was lost */
@@ -490,6 +491,91 @@ START_TEST(modes)
 }
 END_TEST
 
+/* ---- a new ring */
+
+static void expect(bool condition)
+{
+    if (!condition)
+        _exit(1);
+}
+
+/* Goal: in a child the descriptor has the same number and is another one: what happens in the child does not wake the
+ * parent, and the child is woken by its own. Method: the child posts to itself and takes a nop's completion. */
+static void as_child(struct loop *loop, int fd)
+{
+    uint32_t        posts = 0;
+    struct test_log log = {0};
+
+    alarm(20);
+    expect(loop_fork(loop) == 0);
+    expect(loop_backend_fd(loop) == fd);
+    expect(loop_backend_timeout(loop) == UINT64_MAX);
+    expect(!wait_poll(fd, 0));
+    expect(loop_post(loop, count_post, &posts) == 0);
+    expect(wait_poll(fd, 0));
+    expect(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
+    expect(posts == 1 && !wait_poll(fd, 0));
+    expect(loop_nop(loop, test_log_cb, &log, NULL) > 0);
+    expect(loop_backend_timeout(loop) == 0 && wait_poll(fd, 0));
+    expect(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
+    expect(log.finals == 1);
+    expect(loop_post(loop, count_post, &posts) == 0);
+    _exit(0);
+}
+
+START_TEST(forked)
+{
+    struct loop *loop = test_loop_new(NULL);
+    int          fd = loop_backend_fd(loop), status = -1;
+    pid_t        pid;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_uint_eq(loop_backend_timeout(loop), UINT64_MAX);
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0)
+        as_child(loop, fd);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert(!wait_poll(fd, 0));
+    test_turns(loop, 1);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: on another thread the descriptor is the same, and is woken by the new ring. */
+static void *outer_loop(void *arg)
+{
+    struct sender *sender = arg;
+    pthread_t      thread;
+
+    later(post_later, sender, &thread);
+    outer_until(sender->loop, 0, &sender->posts, 1);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(loop_disown(sender->loop), 0);
+    return NULL;
+}
+
+START_TEST(moved)
+{
+    struct loop    *loop = test_loop_new(NULL);
+    struct sender   sender = {.loop = loop};
+    struct test_log log = {0};
+    int             fd = loop_backend_fd(loop);
+    pthread_t       thread;
+
+    test_turns(loop, 1);
+    ck_assert_int_eq(loop_disown(loop), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, outer_loop, &sender), 0);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(loop_backend_fd(loop), fd);
+    ck_assert_int_gt(loop_timeout(loop, 20 * LOOP_MILLISECOND, 0, 0, test_log_cb, &log, NULL), 0);
+    outer_until(loop, 0, &log.finals, 1);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: on a restricted loop the descriptor can be had, before the first run and after it. */
 START_TEST(restricted)
 {
@@ -540,6 +626,8 @@ Suite *test_suite(void)
     tcase_add_test(tcase, inside_a_callback);
     tcase_add_test(tcase, runs_that_wait);
     tcase_add_loop_test(tcase, modes, 0, 6);
+    tcase_add_test(tcase, forked);
+    tcase_add_test(tcase, moved);
     tcase_add_loop_test(tcase, restricted, 0, 2);
     tcase_add_test(tcase, no_descriptor);
     return suite;
