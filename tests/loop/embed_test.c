@@ -346,6 +346,53 @@ START_TEST(inside_a_callback)
 }
 END_TEST
 
+/* Goal: what a run leaves to be done makes the descriptor readable, also for those who only look at that. Method: a
+ * timer, the last of a turn, starts a nop (_i = 0), which completes at the end of the run, or a receive, whose data
+ * comes then (1): a completion is there, or work waits in the kernel, when the eventfd is drained. */
+struct late {
+    struct test_log log;
+    int             fds[2];
+    char            byte;
+    int             kind;
+};
+
+static void start_late(struct loop_timer *timer)
+{
+    struct late *late = timer->data;
+    struct loop *loop = loop_timer_loop(timer);
+
+    if (late->kind == 0) {
+        ck_assert_int_gt(loop_nop(loop, test_log_cb, &late->log, NULL), 0);
+        return;
+    }
+    ck_assert_int_gt(loop_recv(loop, late->fds[0], &late->byte, 1, 0, test_log_cb, &late->log, NULL), 0);
+    ck_assert_int_eq(loop_submit(loop), 1);
+    test_write(late->fds[1], "x", 1);
+}
+
+START_TEST(left_at_the_end)
+{
+    struct loop      *loop = test_loop_new(NULL);
+    struct late       late = {.kind = _i};
+    struct loop_timer timer = {.data = &late};
+    int               fd = loop_backend_fd(loop);
+
+    test_socketpair(late.fds);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, 0, 0, start_late), 0);
+    test_turns(loop, 1);
+    for (int i = 0; i < 3 && late.log.finals == 0; i++) {
+        ck_assert(wait_poll(fd, 0));
+        test_turns(loop, 1);
+    }
+    test_log_is(&late.log, _i);
+    test_turns(loop, 1);
+    ck_assert(!wait_poll(fd, 0));
+    test_loop_free(loop);
+    test_close(late.fds[0]);
+    test_close(late.fds[1]);
+}
+END_TEST
+
 /* ---- no wake-up is lost */
 
 struct poster {
@@ -624,6 +671,7 @@ Suite *test_suite(void)
     tcase = test_case(suite, "embed");
     tcase_add_test(tcase, timeout);
     tcase_add_test(tcase, inside_a_callback);
+    tcase_add_loop_test(tcase, left_at_the_end, 0, 2);
     tcase_add_test(tcase, runs_that_wait);
     tcase_add_loop_test(tcase, modes, 0, 6);
     tcase_add_test(tcase, forked);

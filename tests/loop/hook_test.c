@@ -206,6 +206,34 @@ START_TEST(restarts_itself)
 }
 END_TEST
 
+/* Goal: a hook that stops the one behind it is followed by the one after that. Method: poison it. */
+static void stop_next(struct loop_hook *hook)
+{
+    struct loop_hook *next = hook->data;
+
+    loop_hook_stop(next);
+    memset(next, 0xa5, sizeof(*next));
+}
+
+START_TEST(stops_the_next)
+{
+    struct loop     *loop = test_loop_new(NULL);
+    struct counter   counter = {0}, last = {0};
+    struct loop_hook hooks[3] = {{.data = &hooks[1]}, {.data = &counter}, {.data = &last}};
+
+    start(loop, &hooks[0], (enum loop_hook_kind)_i, stop_next);
+    start(loop, &hooks[1], (enum loop_hook_kind)_i, count);
+    start(loop, &hooks[2], (enum loop_hook_kind)_i, count);
+    test_turns(loop, 1);
+    ck_assert_uint_eq(counter.calls, 0);
+    ck_assert_uint_eq(last.calls, 1);
+    loop_hook_stop(&hooks[0]);
+    loop_hook_stop(&hooks[2]);
+    ck_assert(!loop_alive(loop));
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: hooks may stop, free and start each other in the midst of a round. Method: many hooks of each kind; each stops
  * a random one and starts another; one that is stopped is poisoned. */
 struct crowd {
@@ -350,6 +378,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, unref_in_the_callback);
     tcase_add_loop_test(tcase, in_order_of_start, 0, 3);
     tcase_add_test(tcase, restarts_itself);
+    tcase_add_loop_test(tcase, stops_the_next, 0, 3);
     tcase_add_test(tcase, stop_each_other);
     tcase_add_test(tcase, idle_starves_nobody);
     tcase_add_test(tcase, destroy);
