@@ -213,7 +213,7 @@ static int watch_new(struct loop *loop, const char *path, const struct loop_watc
     complete(&watch->options);
     watch->mask = mask_of(watch->options.events);
     note_list_init(&watch->notes);
-    loop_timer_unref(&watch->timer);
+    timer_of_object(&watch->timer);
     *ret_watch = watch;
     return 0;
 }

@@ -74,7 +74,7 @@ static struct watched *watched_new(struct notifier *notifier, int number)
     if (watched == NULL)
         return NULL;
     *watched = (struct watched){.number = number};
-    hook_list_init(&watched->hooks);
+    watch_hook_list_init(&watched->hooks);
     *at = watched;
     notifier->watched_count++;
     return watched;
@@ -109,7 +109,7 @@ int notifier_add(struct notifier *notifier, struct watch_hook *hook, const char 
     }
     hook->watched = watched;
     hook->mask = mask & IN_ALL_EVENTS;
-    hook_list_append(&watched->hooks, hook);
+    watch_hook_list_append(&watched->hooks, hook);
     return 0;
 }
 
@@ -120,9 +120,9 @@ void notifier_remove(struct notifier *notifier, struct watch_hook *hook)
 
     if (watched == NULL)
         return;
-    hook_list_remove(hook);
+    watch_hook_list_remove(hook);
     hook->watched = NULL;
-    if (!hook_list_empty(&watched->hooks) || watched == notifier->telling)
+    if (!watch_hook_list_empty(&watched->hooks) || watched == notifier->telling)
         return;
     sys_inotify_remove(notifier->fd, watched->number);
     take_out(notifier, watched);
@@ -137,18 +137,18 @@ static void tell_hooks(struct notifier *notifier, struct watched *watched, const
     struct watch_hook hooks, *hook;
 
     notifier->telling = watched;
-    hook_list_init(&hooks);
-    hook_list_move(&watched->hooks, &hooks);
-    while ((hook = hook_list_pop(&hooks)) != NULL) {
+    watch_hook_list_init(&hooks);
+    watch_hook_list_move(&watched->hooks, &hooks);
+    while ((hook = watch_hook_list_pop(&hooks)) != NULL) {
         if (ignored)
             hook->watched = NULL;
         else
-            hook_list_append(&watched->hooks, hook);
+            watch_hook_list_append(&watched->hooks, hook);
         if ((event->mask & (hook->mask | IN_IGNORED | IN_UNMOUNT)) != 0)
             hook->told(hook, event->mask, event->cookie, name);
     }
     notifier->telling = NULL;
-    if (!ignored && !hook_list_empty(&watched->hooks))
+    if (!ignored && !watch_hook_list_empty(&watched->hooks))
         return;
     if (!ignored)
         sys_inotify_remove(notifier->fd, watched->number);
@@ -277,7 +277,7 @@ static void forget_all(struct notifier *notifier)
 
     for (size_t i = 0; i < notifier->table_size; i++) {
         while ((watched = notifier->table[i]) != NULL) {
-            while ((hook = hook_list_pop(&watched->hooks)) != NULL)
+            while ((hook = watch_hook_list_pop(&watched->hooks)) != NULL)
                 hook->watched = NULL;
             take_out(notifier, watched);
             memory_free(notifier->loop, watched);

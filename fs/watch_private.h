@@ -32,7 +32,7 @@ struct watch_hook {
     watch_hook_fn     *told;
     uint32_t           mask;
 };
-LIST_DEFINE(hook, struct watch_hook)
+LIST_DEFINE(watch_hook, struct watch_hook)
 
 struct watch_link {
     struct watch_link *next, *prev;

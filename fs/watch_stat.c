@@ -191,7 +191,7 @@ int loop_stat_watch_start(struct loop *loop, struct loop_stat_watch *watch, cons
         .state = STAT_WATCH_OPEN,
     };
     watch->priv.object.loop = loop;
-    loop_timer_unref(&watch->priv.timer);
+    timer_of_object(&watch->priv.timer);
     r = look_start(watch);
     if (r < 0) {
         watch->priv = (struct loop_stat_watch_private){0};

@@ -38,8 +38,8 @@
 #include <ringloop/types.h>
 #include <ringloop/unix.h>
 #include <ringloop/version.h>
-#include <ringloop/watch.h>
 #include <ringloop/walk.h>
+#include <ringloop/watch.h>
 #include <ringloop/work.h>
 #include <ringloop/write.h>
 #include <ringloop/zcrx.h>
