@@ -25,6 +25,7 @@
 #include <ringloop/op_poll.h>
 #include <ringloop/op_wait.h>
 #include <ringloop/opcode.h>
+#include <ringloop/poll.h>
 #include <ringloop/post.h>
 #include <ringloop/request.h>
 #include <ringloop/resolve.h>

@@ -213,7 +213,12 @@ static bool complete_own(struct loop *loop, const struct completion *completion)
     switch (user_data_handler(completion->user_data)) {
     case HANDLER_CANCEL: cancel_completed(loop, completion); return true;
     case HANDLER_LINKED_TIMEOUT: linked_timeout_completed(loop, completion); return true;
-    case HANDLER_WAKE: wake_completed(loop, completion); return true;
+    case HANDLER_WAKE:
+        if (user_data_value(completion->user_data) == 0)
+            wake_completed(loop, completion);
+        else
+            polls_ready(loop, completion);
+        return true;
     case HANDLER_MESSAGE: return message_came(loop, completion);
     case HANDLER_CLOCK: return wall_clock_set(loop, completion);
     default: return false;

@@ -488,6 +488,7 @@ static void loop_free(struct loop *loop, bool owner)
     backend_destroy(loop);
     sys_close(loop->wake_fd);
     wall_destroy(loop);
+    polls_destroy(loop);
     observe_destroy(loop);
     post_queue_destroy(loop);
     context_pool_destroy(loop);

@@ -86,6 +86,7 @@ struct fixed_buffers;
 struct zcrx_queue;
 struct block;
 struct wall;
+struct poll_set;
 enum {
     BUFFER_GROUPS_MAX = 64,
     BUFFER_COPIES = BUFFER_GROUPS_MAX,
@@ -154,6 +155,7 @@ struct loop {
     struct walker         *walker; /* while the objects are gone through; else NULL */
     struct loop_timer_node due;
     struct wall           *wall;            /* timers by the wall clock; NULL before the first */
+    struct poll_set       *polls;           /* poll handles; NULL before the first */
     struct loop_timer_node cancel_retry;    /* cancels that have missed are repeated then */
     uint64_t               cancel_delay_ns; /* grows from one repetition to the next */
     struct barrier        *barriers;        /* the first of them, in the order of their start; NULL: none */
@@ -526,6 +528,11 @@ void     wall_refilled(struct loop *loop);
 void     wall_drain(struct loop *loop, struct loop_timer_node *nodes);
 /* The completion of the poll that watches the clock. Returns whether it is one. */
 bool     wall_clock_set(struct loop *loop, const struct completion *completion);
+
+/* poll.c */
+void polls_ready(struct loop *loop, const struct completion *completion); /* the ring's poll of their epoll */
+void polls_rehome(struct loop *loop, bool forked);                        /* the loop has a new ring */
+void polls_destroy(struct loop *loop);
 
 /* post.c */
 int  post_queue_init(struct loop *loop, uint32_t limit);

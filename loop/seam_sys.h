@@ -67,6 +67,11 @@ int  sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as 
 /* Waits until fd can be read, at most timeout_ns (UINT64_MAX: without limit), and takes what the eventfd has counted.
  * 1, 0 when the time is over, -EINTR. */
 int         sys_eventfd_wait(int fd, uint64_t timeout_ns);
+/* An epoll (close-on-exec), epoll_ctl(2), and what is ready in one, without waiting. */
+struct epoll_event;
+int         sys_epoll(void);
+int         sys_epoll_change(int epoll_fd, int op, int fd, uint32_t events, uint64_t data);
+int         sys_epoll_take(int epoll_fd, struct epoll_event *ret_events, int events_max);
 /* Threads: all signals are blocked but those of a thread's own faults, which would kill the process unseen. */
 int         sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
 int         sys_thread_join(pthread_t thread);

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -281,6 +282,23 @@ int sys_eventfd_wait(int fd, uint64_t timeout_ns)
     if (r > 0 && read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
         return -errno;
     return r;
+}
+
+int sys_epoll(void)
+{
+    return result(epoll_create1(EPOLL_CLOEXEC));
+}
+
+int sys_epoll_change(int epoll_fd, int op, int fd, uint32_t events, uint64_t data)
+{
+    struct epoll_event event = {.events = events, .data.u64 = data};
+
+    return result(epoll_ctl(epoll_fd, op, fd, &event));
+}
+
+int sys_epoll_take(int epoll_fd, struct epoll_event *ret_events, int events_max)
+{
+    return result(epoll_wait(epoll_fd, ret_events, events_max, 0));
 }
 
 int sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)

@@ -65,7 +65,7 @@ static void line_add_direct(struct line *line, uint64_t user_data)
     switch (handler) {
     case HANDLER_CANCEL: line_add(line, " ud=own:cancel"); return;
     case HANDLER_LINKED_TIMEOUT: line_add(line, " ud=own:linked_timeout"); return;
-    case HANDLER_WAKE: line_add(line, " ud=own:wake"); return;
+    case HANDLER_WAKE: line_add(line, value == 0 ? " ud=own:wake" : " ud=own:polls"); return;
     case HANDLER_CLOCK: line_add(line, " ud=own:clock"); return;
     default: line_add(line, " ud=direct:handler=%u:value=%llu", handler, value); return;
     }

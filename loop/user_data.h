@@ -40,7 +40,7 @@ _Static_assert((int)UD_FOREIGN == (int)LOOP_FOREIGN, "public and private notatio
 enum {
     HANDLER_CANCEL = LOOP_HANDLERS_MAX + 1,
     HANDLER_LINKED_TIMEOUT,
-    HANDLER_WAKE,
+    HANDLER_WAKE, /* value 0; others: the poll of poll handles */
     HANDLER_MESSAGE,
     HANDLER_CLOCK,
     HANDLER_LAST = HANDLER_CLOCK
