@@ -302,7 +302,7 @@ static int put_in(struct poll_set *set, struct loop_poll *poll, uint32_t events)
     return 0;
 }
 
-static int check(struct loop *loop, const struct loop_poll *poll, int fd, uint32_t events, const loop_poll_cb *cb)
+static int check(struct loop *loop, const struct loop_poll *poll, int fd, uint32_t events, loop_poll_cb *cb)
 {
     if (poll == NULL || cb == NULL || (events & ~events_all) != 0)
         return -EINVAL;
