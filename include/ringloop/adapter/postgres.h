@@ -162,7 +162,7 @@ static inline void loop_postgres_tell(struct loop_postgres *pg)
     pg->priv.gone = &gone;
     if (loop_postgres_lost(pg))
         pg->priv.copying = false;
-    if (!loop_postgres_tell_notices(pg) || !loop_postgres_tell_results(pg))
+    if (!loop_postgres_tell_notices(pg) || !loop_postgres_tell_results(pg) || !loop_postgres_tell_notices(pg))
         return;
     pg->priv.gone = NULL;
     if (loop_postgres_lost(pg))
