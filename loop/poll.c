@@ -158,17 +158,7 @@ static void arm(struct loop *loop)
     submit_sqe_done(loop);
 }
 
-static void go_on(struct loop *loop, struct loop_task *task)
-{
-    struct poll_set *set = loop->polls;
-
-    if (loop->destroying)
-        return;
-    if (set->state != SET_GOOD && renew(loop) < 0)
-        loop_task_retry(loop, task);
-    else
-        arm(loop);
-}
+static void try_again(struct loop *loop, struct loop_task *task);
 
 static struct poll_set *set_of(struct loop *loop)
 {
@@ -179,7 +169,7 @@ static struct poll_set *set_of(struct loop *loop)
     set = memory_resize(loop, NULL, sizeof(*set));
     if (set == NULL)
         return NULL;
-    *set = (struct poll_set){.fd = -1, .state = SET_LOST, .task.run = go_on};
+    *set = (struct poll_set){.fd = -1, .state = SET_LOST, .task.run = try_again};
     loop->polls = set;
     return set;
 }
@@ -233,6 +223,13 @@ static void look_at(struct loop *loop, uint64_t data, uint32_t events)
     poll->priv.cb(poll, (int)events);
 }
 
+/* Somebody has closed what is not theirs; the number may stand for anything. */
+static void lose(struct poll_set *set)
+{
+    set->fd = -1;
+    set->state = SET_LOST;
+}
+
 static void look(struct loop *loop)
 {
     struct epoll_event events[LOOK_MAX];
@@ -240,6 +237,30 @@ static void look(struct loop *loop)
 
     for (int i = 0; i < count; i++)
         look_at(loop, events[i].data.u64, events[i].events);
+    if (count < 0)
+        lose(loop->polls);
+}
+
+/* Without a descriptor for a new epoll the old one is looked at now and then: polled, it would be ready all the time.
+ */
+static void go_on(struct loop *loop)
+{
+    struct poll_set *set = loop->polls;
+
+    if (set->state != SET_GOOD && renew(loop) < 0)
+        loop_task_retry(loop, &set->task);
+    else
+        arm(loop);
+}
+
+static void try_again(struct loop *loop, struct loop_task *task)
+{
+    (void)task;
+    if (loop->destroying)
+        return;
+    if (loop->polls->state == SET_HAUNTED)
+        look(loop);
+    go_on(loop);
 }
 
 void polls_ready(struct loop *loop, const struct completion *completion)
@@ -254,12 +275,12 @@ void polls_ready(struct loop *loop, const struct completion *completion)
     if (completion->res >= 0) {
         look(loop);
     } else if (completion->res != -ECANCELED) {
-        if (completion->res == -EBADF) /* somebody has closed what is not theirs */
-            set->state = SET_LOST;
+        if (completion->res == -EBADF)
+            lose(set);
         loop_task_retry(loop, &set->task);
         return;
     }
-    go_on(loop, &set->task);
+    go_on(loop);
 }
 
 /* ---- calls */
