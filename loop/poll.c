@@ -141,7 +141,7 @@ static void arm(struct loop *loop)
     struct poll_set     *set = loop->polls;
     struct io_uring_sqe *sqe;
 
-    if (set->armed || set->count == 0 || loop->destroying)
+    if (set->armed || set->count == 0 || loop->destroying || loop->moving)
         return;
     sqe = submit_sqe(loop, true);
     if (sqe == NULL) {

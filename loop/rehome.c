@@ -250,6 +250,7 @@ int rehome(struct loop *loop, bool forked)
     submit_batch_update(loop);
     contexts_rehome(loop, forked);
     wall_rehome(loop, forked);
+    polls_rehome(loop, forked);
     if (forked)
         pipes_destroy(loop); /* what parent and child both put in would get mixed */
     objects_rehome(loop, forked);

@@ -5,7 +5,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <ringloop/fork.h>
+#include <sys/wait.h>
 #include <poll.h>
+#include <signal.h>
 #include <ringloop/poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -172,6 +176,108 @@ START_TEST(haunted)
 }
 END_TEST
 
+/* In a child: 0, or the line that was not as it should be. */
+#define CHILD_NEEDS(condition)                                                                                         \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            _exit(__LINE__ % 255 + 1);                                                                                 \
+    } while (0)
+
+static void run_child(void)
+{
+    CHILD_NEEDS(loop_fork(loop) == 0);
+    loop_poll_stop(&polls[1]);
+    CHILD_NEEDS(loop_poll_change(&polls[0], POLLOUT) == 0);
+    for (int i = 0; i < 1000 && (calls[0] == 0 || calls[2] == 0); i++)
+        (void)loop_run(loop, LOOP_RUN_NOWAIT);
+    CHILD_NEEDS(events[0] == POLLOUT && events[2] == POLLIN && calls[1] == 0);
+    for (int i = 0; i < HANDLES; i++)
+        loop_poll_stop(&polls[i]);
+    CHILD_NEEDS(!loop_alive(loop));
+    CHILD_NEEDS(loop_destroy(loop) == 0);
+    _exit(0);
+}
+
+/* Goal: after fork(2) and loop_fork() both go on, each with handles of its own; what the child changes, stops or closes
+ * does not touch the parent's. */
+START_TEST(forked)
+{
+    int   status = -1;
+    pid_t pid;
+
+    signal_it(2);
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0)
+        run_child();
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(status == 0, "line %d", WEXITSTATUS(status) - 1);
+    expect(2);
+    ck_assert_uint_eq(calls[0] + calls[1], 0);
+    expect_all();
+}
+END_TEST
+
+/* Goal: a loop that had handles once, and has none now, does not share its epoll with a child either. */
+START_TEST(forked_without_handles)
+{
+    struct epoll_event seen[HANDLES];
+    int                status = -1, fds_of_both[2];
+    pid_t              pid;
+    char               byte;
+
+    for (int i = 0; i < HANDLES; i++)
+        loop_poll_stop(&polls[i]);
+    test_pipe(fds_of_both);
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        alarm(20);
+        CHILD_NEEDS(loop_fork(loop) == 0);
+        CHILD_NEEDS(loop_poll_start(loop, &polls[0], fds[0], POLLIN, told) == 0);
+        (void)loop_run(loop, LOOP_RUN_NOWAIT);
+        test_write(fds_of_both[1], "x", 1);
+        pause(); /* with the handle in its epoll */
+    }
+    test_close(fds_of_both[1]);
+    ck_assert_int_eq(read(fds_of_both[0], &byte, 1), 1);
+    test_close(fds_of_both[0]);
+    signal_it(0);
+    ck_assert_int_eq(epoll_wait(epoll_descriptor(), seen, HANDLES, 0), 0);
+    ck_assert_int_eq(loop_poll_start(loop, &polls[0], fds[0], POLLIN, told), 0);
+    expect(0);
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+}
+END_TEST
+
+static void *run_there(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 1000 && calls[1] == 0; i++)
+        (void)loop_run(loop, LOOP_RUN_NOWAIT);
+    ck_assert_int_eq(loop_poll_change(&polls[0], POLLOUT), 0);
+    ck_assert_int_eq(loop_disown(loop), 0);
+    return NULL;
+}
+
+/* Goal: handles move to another thread with their loop, and back. */
+START_TEST(other_thread)
+{
+    pthread_t thread;
+
+    signal_it(1);
+    ck_assert_int_eq(loop_disown(loop), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_there, NULL), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_gt(calls[1], 0);
+    signal_it(2);
+    test_turns(loop, 1);
+    expect(2);
+    ck_assert_int_eq(events[0], POLLOUT);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("poll_home");
@@ -182,5 +288,8 @@ Suite *test_suite(void)
     tcase_add_test(home, child);
     tcase_add_test(home, epoll_closed);
     tcase_add_test(home, haunted);
+    tcase_add_test(home, forked);
+    tcase_add_test(home, forked_without_handles);
+    tcase_add_test(home, other_thread);
     return suite;
 }
