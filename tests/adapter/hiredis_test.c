@@ -351,6 +351,26 @@ START_TEST(end_of_the_loop)
 }
 END_TEST
 
+/* Goal: hiredis's own timeouts are kept by the loop's timers. */
+START_TEST(command_timeout)
+{
+#if HIREDIS_MAJOR >= 1
+    struct client client;
+
+    NEEDS_SERVER();
+    client_open(&client);
+    command(&client, "PING");
+    run_until(loop, client.replies == 1);
+    ck_assert_int_eq(redisAsyncSetTimeout(client.context, (struct timeval){.tv_usec = 30000}), REDIS_OK);
+    command(&client, "BLPOP nothing 0");
+    run_until(loop, client.context == NULL);
+    ck_assert_uint_eq(client.nulls, 1);
+    ck_assert_int_eq(client.disconnect_status, REDIS_ERR);
+    finish();
+#endif
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("hiredis");
@@ -364,6 +384,8 @@ Suite *test_suite(void)
     tcase_add_test(all, errors);
     tcase_add_test(all, ended_by_the_server);
     tcase_add_test(all, ended_inside);
+    if (HIREDIS_MAJOR >= 1)
+        tcase_add_test(all, command_timeout);
     tcase_add_test(all, end_of_the_loop);
     return suite;
 }
