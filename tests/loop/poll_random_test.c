@@ -230,6 +230,6 @@ Suite *test_suite(void)
     Suite *suite = suite_create("poll_random");
     TCase *random = test_case(suite, "random");
 
-    tcase_add_loop_test(random, as_epoll_does, 0, 10);
+    tcase_add_loop_test(random, as_epoll_does, 0, 5);
     return suite;
 }
