@@ -30,6 +30,7 @@
 #include <ringloop/request.h>
 #include <ringloop/resolve.h>
 #include <ringloop/sendfile.h>
+#include <ringloop/signal.h>
 #include <ringloop/socket.h>
 #include <ringloop/stream.h>
 #include <ringloop/stream_detach.h>

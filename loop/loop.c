@@ -343,6 +343,7 @@ static void turn(struct loop *loop, uint64_t limit_ns, bool once)
     dispatch_completions(loop);
     work_run(loop);
     post_run(loop);
+    signal_run(loop);
     if (unlikely(loop->hooks.started > 0))
         hooks_after_wait(loop);
     timer_run_due(loop);
@@ -413,6 +414,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     count = dispatch_completions(loop);
     work_run(loop);
     post_run(loop);
+    signal_run(loop);
     leave_nothing_behind(loop);
     __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
     loop->running = false;
@@ -478,6 +480,7 @@ static bool may_drain(struct loop *loop)
 
 static void loop_free(struct loop *loop, bool owner)
 {
+    signal_destroy(loop);
     work_pool_destroy(loop);
     buffer_groups_destroy(loop);
     fixed_files_destroy(loop);

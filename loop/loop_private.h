@@ -84,6 +84,7 @@ struct barrier;
 struct fixed_files;
 struct fixed_buffers;
 struct zcrx_queue;
+struct signal_box;
 struct block;
 struct wall;
 struct poll_set;
@@ -188,15 +189,17 @@ struct loop {
     bool             foreign_used; /* there has been a foreign SQE */
 
     /* Other threads. */
-    struct post_queue posts;
-    struct work_pool *work; /* NULL before the first work item */
-    int               wake_fd;
-    int               sleeping;   /* atomic: enum loop_sleep */
-    int               backend_fd; /* an eventfd for other loops; -1: nobody has asked for it */
-    int               stopping;   /* atomic */
-    int               woken;      /* atomic: loop_wake() was called since the last turn */
-    uint64_t          wakes;      /* atomic */
-    struct shared    *shared;     /* with LOOP_MODE_SHARED */
+    struct post_queue  posts;
+    struct work_pool  *work; /* NULL before the first work item */
+    int                wake_fd;
+    int                sleeping;   /* atomic: enum loop_sleep */
+    int                backend_fd; /* an eventfd for other loops; -1: nobody has asked for it */
+    int                stopping;   /* atomic */
+    int                woken;      /* atomic: loop_wake() was called since the last turn */
+    uint64_t           wakes;      /* atomic */
+    int                signaled;   /* atomic: a signal has been counted */
+    struct signal_box *signals;    /* NULL before the first is watched */
+    struct shared     *shared;     /* with LOOP_MODE_SHARED */
 
     struct mode_state mode;
 
@@ -550,6 +553,21 @@ void wake_arm(struct loop *loop);
 void wake_completed(struct loop *loop, const struct completion *completion);
 void wake_if_asleep(struct loop *loop);
 
+/* signal.c */
+void signal_run_slowly(struct loop *loop);
+void signal_destroy(struct loop *loop); /* before the loop can't be woken any more */
+
+static inline bool signal_waiting(const struct loop *loop)
+{
+    return __atomic_load_n(&loop->signaled, __ATOMIC_SEQ_CST) != 0;
+}
+
+static inline void signal_run(struct loop *loop)
+{
+    if (unlikely(signal_waiting(loop)))
+        signal_run_slowly(loop);
+}
+
 /* mode.c */
 int                 mode_check(const struct loop_options *options);
 struct ring_options mode_ring_options(const struct loop_options *options);
@@ -637,7 +655,8 @@ loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t 
 static inline bool work_at_hand(const struct loop *loop)
 {
     return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
-           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop);
+           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop) ||
+           signal_waiting(loop);
 }
 
 #endif

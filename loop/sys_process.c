@@ -3,9 +3,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
+
+static int result(int r)
+{
+    return r < 0 ? -errno : r;
+}
 
 /* ---- fork and threads */
 
@@ -31,4 +35,40 @@ bool sys_thread_alive(int tid)
         nanosleep(&moment, NULL);
     }
     return true;
+}
+
+/* ---- signals */
+
+int sys_signal_catch(int signum, sys_signal_handler *handler, struct sigaction *ret_before)
+{
+    struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+
+    sigfillset(&action.sa_mask);
+    return result(sigaction(signum, &action, ret_before));
+}
+
+void sys_signal_restore(int signum, sys_signal_handler *handler, const struct sigaction *before)
+{
+    struct sigaction now;
+
+    if (sigaction(signum, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == handler)
+        (void)sigaction(signum, before, NULL);
+}
+
+void sys_signals_block(sigset_t *ret_before)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, ret_before);
+}
+
+void sys_signals_unblock(const sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+void sys_nap(void)
+{
+    (void)nanosleep(&(const struct timespec){.tv_nsec = 20000}, NULL);
 }

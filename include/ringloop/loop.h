@@ -11,7 +11,7 @@
  *      or timers are due, or nothing keeps the loop alive; then the cached time is refreshed
  *   5. completions in the order the kernel gave them
  *   6. results of the work pool
- *   7. posts, in their order
+ *   7. posts, in their order; then signals (signal.h)
  *   8. check hooks, in the order of start
  *   9. due timers, and deadlines, by (deadline, order of start)
  * What is started in 2 and 3 leaves with 4; what in 5 to 9, with 4 of the next turn, or before loop_run() returns. */
@@ -233,9 +233,9 @@ LOOP_API LOOP_MUST_USE int loop_create(struct loop **ret_loop, const struct loop
 LOOP_API int loop_run(struct loop *loop, enum loop_run_mode mode);
 
 /* Waits for completions for at most timeout_ns (UINT64_MAX: without limit) and calls back for what there is, and
- * for results of work and posts, in no promised order: the step for layers that bring an order of their own. Timers and
- * deadlines of operations are not looked at: use loop_run() for them. Posts, loop_wake() and loop_stop() end the wait.
- * Returns the number of completions taken, or -EBUSY from inside a callback. */
+ * for results of work, posts and signals, in no promised order: the step for layers that bring an order of their own.
+ * Timers and deadlines of operations are not looked at: use loop_run() for them. Posts, signals, loop_wake() and
+ * loop_stop() end the wait. Returns the number of completions taken, or -EBUSY from inside a callback. */
 LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
 
 /* Makes loop_run() return after the turn in progress, or at once when it is next called; running again
