@@ -5,6 +5,7 @@
 #include <ringloop/address.h>
 #include <ringloop/buffer.h>
 #include <ringloop/bundle.h>
+#include <ringloop/child.h>
 #include <ringloop/dial.h>
 #include <ringloop/datagram.h>
 #include <ringloop/embed.h>

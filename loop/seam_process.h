@@ -5,6 +5,7 @@
 #ifndef RINGLOOP_LOOP_SEAM_PROCESS_H
 #define RINGLOOP_LOOP_SEAM_PROCESS_H
 
+#include <ringloop/child.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,5 +26,33 @@ void         sys_signal_restore(int signum, sys_signal_handler *handler, const s
 void         sys_signals_block(sigset_t *ret_before); /* of the calling thread */
 void         sys_signals_unblock(const sigset_t *before);
 void         sys_nap(void); /* some microseconds, so that another thread may go on */
+
+/* Children. */
+struct sys_spawn_fd {
+    int from, number;
+    int moved; /* of the child */
+};
+
+struct sys_spawn {
+    const struct loop_child_options *options;
+    char *const                     *paths; /* tried one after the other; as the next two ended by NULL */
+    char *const *args, *const *env;
+    struct sys_spawn_fd *fds;
+    uint32_t             fd_count;
+    enum loop_child_step step; /* written */
+    int                  error;
+};
+
+/* Runs the program in a new process. Returns its pid, with a pidfd, when it is running, or what the step that failed
+ * gave, when there is no process any more. */
+int    sys_spawn(struct sys_spawn *spawn, int *ret_pidfd);
+char **sys_environ(void);
+int    sys_child_pipe(int ret_fds[2], bool parent_reads); /* the parent's end is non-blocking; both close-on-exec */
+int    sys_open_null(void);                               /* /dev/null */
+int    sys_pidfd_open(pid_t pid);
+int    sys_pidfd_signal(int pidfd, int signum);
+int    sys_kill_group(pid_t leader, int signum);
+/* waitid(2) for one process that has ended; options: WNOHANG, WNOWAIT. */
+int    sys_child_wait(int pidfd, int options, siginfo_t *ret_info, struct rusage *ret_usage);
 
 #endif
