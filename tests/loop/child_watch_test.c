@@ -3,6 +3,7 @@
 #include "tests/loop/child_world.h"
 
 #include <pthread.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 /* Runs until the child has been told. */
@@ -174,6 +175,63 @@ START_TEST(not_watched)
     ck_assert(!loop_alive(loop));
     close(fds[0]);
     close(fds[1]);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Seizes the process, says so, and lets it go when the pipe ends. */
+static void trace(pid_t pid, int ready, int release)
+{
+    char byte = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0 ? 'y' : 'n';
+
+    signal(SIGALRM, SIG_DFL);
+    alarm(60);
+    test_write(ready, &byte, 1);
+    while (read(release, &byte, 1) < 0 && errno == EINTR)
+        continue;
+    _exit(0);
+}
+
+/* Goal: a child that is being debugged ends for its debugger first: it is told later, and the loop does not spin
+ * meanwhile. Method: a process that seizes it. */
+START_TEST(debugged)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct told  told = {.calls = 0};
+    int          ready[2], release[2];
+    uint64_t     turns, until;
+    pid_t        tracer;
+    char         byte;
+
+    test_pipe(ready);
+    test_pipe(release);
+    told_spawn(loop, &told, "exec sleep 60", NULL);
+    tracer = fork();
+    ck_assert_int_ge(tracer, 0);
+    if (tracer == 0) {
+        close(release[1]);
+        trace(loop_child_pid(&told.child), ready[1], release[0]);
+    }
+    test_read(ready[0], &byte, 1);
+    ck_assert_int_eq(loop_child_kill(&told.child, SIGKILL), 0);
+    if (byte == 'y') {
+        wait_until_dead(loop_child_pid(&told.child));
+        turns = test_stats(loop).turns;
+        until = test_clock() + 50 * LOOP_MILLISECOND;
+        while (told.calls == 0 && test_clock() < until)
+            ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 1);
+        ck_assert_uint_eq(told.calls, 0);
+        ck_assert_uint_lt(test_stats(loop).turns - turns, 200);
+    } else {
+        test_skip("ptrace(2) is not permitted");
+    }
+    close(release[1]);
+    run_told(loop, &told);
+    told_killed(&told, SIGKILL);
+    ck_assert_int_eq(waitpid(tracer, NULL, 0), tracer);
+    for (int i = 0; i < 2; i++)
+        close(ready[i]);
+    close(release[0]);
     test_loop_free(loop);
 }
 END_TEST
@@ -402,6 +460,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, watched);
     tcase_add_test(tcase, watched_stranger);
     tcase_add_test(tcase, not_watched);
+    tcase_add_test(tcase, debugged);
 
     tcase = test_case(suite, "moves");
     tcase_add_test(tcase, forked_loop);
