@@ -200,7 +200,7 @@ int child_begin(struct loop *loop, struct loop_child *child, int pidfd, bool our
     }
     child->priv = (struct loop_child_private){
         .task.run = tell_canceled, .watch = watch, .cb = cb, .in_use = true, .unref = unref};
-    loop_timer_unref(&child->priv.timer);
+    timer_of_object(&child->priv.timer);
     object_open(loop, &child->priv.object, &child_class, !unref);
     object_open(loop, &watch->object, &watch_class, false);
     return 0;
