@@ -10,6 +10,7 @@
 #include <ringloop/datagram.h>
 #include <ringloop/embed.h>
 #include <ringloop/fanout.h>
+#include <ringloop/file.h>
 #include <ringloop/fixed.h>
 #include <ringloop/fork.h>
 #include <ringloop/forward.h>

@@ -9,7 +9,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-int sys_fsync(int fd); /* may wait for long: on the work pool only */
+int sys_fsync(int fd); /* may wait for long: on the work pool only, or when the loop ends */
+
+/* File objects. sys_seek() and sys_truncate() may wait for the disk. */
+int64_t sys_seek(int fd, int64_t offset, int whence);
+int     sys_truncate(int fd, int64_t size);
 
 /* Of watches. The inotify descriptor is non-blocking and close-on-exec. mask: IN_*; sys_inotify_add returns the watch's
  * number, and adds the mask to one that the inode has. */

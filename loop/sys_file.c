@@ -142,3 +142,16 @@ int sys_file_system(const char *path, uint32_t *ret_magic)
     *ret_magic = (uint32_t)statfs_now.f_type;
     return 0;
 }
+
+
+int64_t sys_seek(int fd, int64_t offset, int whence)
+{
+    int64_t r = lseek(fd, offset, whence);
+
+    return r < 0 ? -errno : r;
+}
+
+int sys_truncate(int fd, int64_t size)
+{
+    return result(ftruncate(fd, size));
+}

@@ -1,0 +1,137 @@
+/* fs/file_private.h: the parts of a file object.
+ *
+ *   CLOSED --open--> OPENING --opened--> OPEN, or --not--> FAILED; CLOSED --adopt--> OPEN
+ *   OPENING, OPEN, FAILED --close--> CLOSING --nothing is in flight, synced, descriptor closed--> CLOSED
+ *
+ * Each operation is a request, which stands in exactly one list of its file: running, queue, syncs, syncing or ended.
+ * The last are told by the file's task, so that no callback comes from inside a call. */
+#ifndef RINGLOOP_FS_FILE_PRIVATE_H
+#define RINGLOOP_FS_FILE_PRIVATE_H
+
+#include "loop/loop_private.h"
+
+#include <errno.h>
+#include <ringloop/file.h>
+
+enum file_state { FILE_CLOSED, FILE_OPENING, FILE_OPEN, FILE_FAILED, FILE_CLOSING };
+
+/* The library's own of loop_file_private.flags. */
+enum { FILE_APPENDS = 1u << 16 }; /* the kernel takes no offset of a write seriously */
+
+enum request_kind {
+    REQUEST_READ,
+    REQUEST_WRITE,
+    REQUEST_SYNC,
+    REQUEST_TRUNCATE,
+    REQUEST_ALLOCATE,
+    REQUEST_SEEK,
+    REQUEST_STAT,
+    REQUEST_SIZE,
+    REQUEST_ALIGNMENT,
+};
+
+enum request_flags {
+    REQUEST_SOME = 1u << 0,
+    REQUEST_CHANGES = 1u << 1, /* syncs asked for later wait for it */
+    REQUEST_SYNCS = 1u << 2,   /* a write that is not over before a sync */
+    REQUEST_DATA = 1u << 3,    /* fdatasync(2) is enough */
+    REQUEST_CANCELED = 1u << 4,
+    REQUEST_ONCE = 1u << 5,  /* not to be started again after a fork */
+    REQUEST_ASYNC = 1u << 6, /* a worker of the kernel shall do it */
+    REQUEST_VECTOR = 1u << 7,
+    REQUEST_POSITION = 1u << 8, /* waits for its turn at the position */
+    REQUEST_WAITING = 1u << 9,  /* counts among those that wait */
+};
+
+struct file_request {
+    struct loop_file_link link;
+    struct loop_file     *file;
+    loop_file_cb         *cb;
+    void                 *arg;
+    loop_id               id; /* in flight; 0: none */
+    union {
+        char                       *buf;
+        struct iovec               *iov; /* ours, with REQUEST_VECTOR */
+        struct statx               *stat;
+        struct loop_file_alignment *alignment;
+        struct file_request        *free;
+    };
+    uint64_t size; /* bytes in all; of a truncation and an allocation the file's */
+    uint64_t done; /* bytes moved; what the callback is told */
+    int64_t  offset;
+    uint32_t iov_at, iov_count; /* what is left of iov */
+    uint32_t generation;        /* how many syncs had been asked for */
+    uint32_t waits_for;         /* of a sync: changes that have not ended */
+    uint32_t flags;             /* enum request_flags */
+    int32_t  error, mode;       /* mode: of an allocation; whence */
+    uint8_t  kind;
+    void    *heap; /* freed with the request */
+};
+
+LIST_DEFINE(link, struct loop_file_link)
+
+static inline struct loop *file_loop(const struct loop_file *file)
+{
+    return file->priv.object.loop;
+}
+
+static inline struct file_request *request_of(struct loop_file_link *link)
+{
+    return container_of(link, struct file_request, link);
+}
+
+/* What keeps the loop alive: a request, or an open or a close. */
+static inline void file_hold(struct loop_file *file)
+{
+    if (file->priv.pending++ == 0)
+        object_hold(&file->priv.object);
+}
+
+static inline void file_release(struct loop_file *file)
+{
+    if (--file->priv.pending == 0)
+        object_release(&file->priv.object);
+    else if (unlikely(file->priv.state == FILE_CLOSING))
+        loop_task_add(file_loop(file), &file->priv.task);
+}
+
+/* 0 if operations may be started; the name of the public call is for the thread check. */
+int file_check(const struct loop_file *file, const char *call);
+
+/* As terms of an operation: not part of an open chain. NULL where that can't be. */
+const struct loop_terms *file_terms(const struct loop *loop);
+
+/* file_request.c: a zeroed one but for file, cb and arg; NULL without memory. */
+struct file_request *request_new(struct loop_file *file, enum request_kind kind, loop_file_cb *cb, void *arg);
+void                 request_free(struct file_request *request);
+/* Starts it, or lets it wait for its turn. On a failure it is freed. */
+int                  request_begin(struct file_request *request);
+/* Its callback comes with this error, or 0, from the task. Out of whatever list it is in. */
+void                 request_settle(struct file_request *request, int error);
+/* What the kernel has done for it is over: tells it now, unless a sync is to follow. */
+void                 request_finish(struct file_request *request, int error);
+void                 requests_free_all(struct loop_file *file);
+/* Asks all to end, or those with this arg; returns how many. */
+int                  requests_cancel(struct loop_file *file, const void *arg, bool all);
+/* Those that are to be told; the next at the position. */
+void                 requests_work(struct loop_file *file);
+void                 request_launch_next(struct loop_file *file);
+
+/* Completions of all kinds but syncs come here. */
+loop_cb request_done;
+
+/* file_transfer.c */
+loop_id transfer_start(struct file_request *request);
+/* What to do after a completion: 0: it is over, with *ret_error; 1: start it again. */
+int     transfer_done(struct file_request *request, int32_t res, int *ret_error);
+
+/* file_sync.c: starts a sync if one is wanted and can be. */
+void sync_next(struct loop_file *file);
+void sync_wait(struct file_request *request);    /* the request waits for one */
+void change_ended(struct file_request *request); /* syncs that waited for it no longer do */
+
+/* file_operation.c */
+loop_id operation_start(struct file_request *request);
+int     operation_done(struct file_request *request, int32_t res, int *ret_error);
+
+#endif
