@@ -29,6 +29,7 @@
 #include <ringloop/opcode.h>
 #include <ringloop/poll.h>
 #include <ringloop/post.h>
+#include <ringloop/reader.h>
 #include <ringloop/request.h>
 #include <ringloop/resolve.h>
 #include <ringloop/sendfile.h>
