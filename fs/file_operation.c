@@ -15,7 +15,7 @@ static int32_t truncate_blocking(void *arg)
 {
     const struct file_request *request = arg;
 
-    return sys_truncate(request->file->priv.fd, request->offset);
+    return sys_size_set(request->file->priv.fd, request->offset);
 }
 
 static int32_t seek_blocking(void *arg)

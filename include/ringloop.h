@@ -45,6 +45,7 @@
 #include <ringloop/version.h>
 #include <ringloop/walk.h>
 #include <ringloop/watch.h>
+#include <ringloop/whole.h>
 #include <ringloop/work.h>
 #include <ringloop/write.h>
 #include <ringloop/zcrx.h>

@@ -11,9 +11,13 @@
 
 int sys_fsync(int fd); /* may wait for long: on the work pool only, or when the loop ends */
 
-/* File objects. sys_seek() and sys_truncate() may wait for the disk. */
+/* File objects. All but sys_random() may wait for the disk. */
 int64_t sys_seek(int fd, int64_t offset, int whence);
-int     sys_truncate(int fd, int64_t size);
+int     sys_size_set(int fd, int64_t size); /* ftruncate(2) */
+int     sys_unlink_at(int dirfd, const char *path, int flags);
+int     sys_chmod_fd(int fd, mode_t mode);
+int     sys_chown_at(int dirfd, const char *path, uid_t user, gid_t group, int flags);
+int     sys_random(void *data, size_t size); /* at most 256 bytes: all of them, or an error */
 
 /* Of watches. The inotify descriptor is non-blocking and close-on-exec. mask: IN_*; sys_inotify_add returns the watch's
  * number, and adds the mask to one that the inode has. */

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 static int result(int r)
@@ -151,7 +152,32 @@ int64_t sys_seek(int fd, int64_t offset, int whence)
     return r < 0 ? -errno : r;
 }
 
-int sys_truncate(int fd, int64_t size)
+int sys_size_set(int fd, int64_t size)
 {
     return result(ftruncate(fd, size));
+}
+
+int sys_unlink_at(int dirfd, const char *path, int flags)
+{
+    return result(unlinkat(dirfd, path, flags));
+}
+
+int sys_chmod_fd(int fd, mode_t mode)
+{
+    return result(fchmod(fd, mode));
+}
+
+int sys_chown_at(int dirfd, const char *path, uid_t user, gid_t group, int flags)
+{
+    return result(fchownat(dirfd, path, user, group, flags));
+}
+
+int sys_random(void *data, size_t size)
+{
+    ssize_t r;
+
+    do
+        r = getrandom(data, size, 0);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
 }

@@ -1,0 +1,198 @@
+/* fs/replace.c: the steps of an atomic replacement: temporary file, rename, sync of the directory. */
+#include "fs/whole_private.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <ringloop/op.h>
+#include <ringloop/op_file.h>
+#include <ringloop/op_path.h>
+#include <ringloop/work.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "loop/seam_file.h"
+
+enum { NAME_KEPT = 200, RANDOM_DIGITS = 16, RENAME_NOREPLACE_FLAG = 1, MODE_BITS = 07777 };
+static const char suffix[] = ".replacing";
+static const char digits[] = "0123456789abcdef";
+
+static const struct loop_terms unchained = {.flags = LOOP_UNCHAINED};
+
+/* ---- names */
+
+static int temporary_name(struct whole_job *job)
+{
+    uint64_t random;
+    int      r = sys_random(&random, sizeof(random));
+
+    if (r < 0)
+        return r;
+    (void)snprintf(job->temporary, sizeof(job->temporary), ".%.*s.%016llx%s", NAME_KEPT, job->name,
+                   (unsigned long long)random, suffix);
+    return 0;
+}
+
+bool loop_whole_is_temporary(const char *name)
+{
+    size_t size = strlen(name), tail = 1 + RANDOM_DIGITS + sizeof(suffix) - 1;
+
+    if (size < tail + 2 || name[0] != '.' || strcmp(name + size - (sizeof(suffix) - 1), suffix) != 0)
+        return false;
+    return name[size - tail] == '.' && strspn(name + size - tail + 1, digits) == RANDOM_DIGITS;
+}
+
+/* The last name of the path, and the way to it. */
+int replace_prepare(struct whole_job *job)
+{
+    const char *slash = strrchr(job->path, '/');
+    size_t      size = slash == NULL ? 0 : (size_t)(slash - job->path);
+
+    job->name = slash == NULL ? job->path : slash + 1;
+    if (job->path[0] == '\0')
+        return -ENOENT;
+    if (job->name[0] == '\0' || strcmp(job->name, ".") == 0 || strcmp(job->name, "..") == 0)
+        return -EISDIR;
+    if (strlen(job->name) > NAME_MAX)
+        return -ENAMETOOLONG;
+    if (slash == job->path)
+        size = 1; /* the root */
+    job->directory_path = memory_resize(job_loop(job), NULL, size + 2);
+    if (job->directory_path == NULL)
+        return -ENOMEM;
+    memcpy(job->directory_path, size == 0 ? "." : job->path, size == 0 ? 1 : size);
+    job->directory_path[size == 0 ? 1 : size] = '\0';
+    return temporary_name(job);
+}
+
+/* ---- steps */
+
+int replace_directory(struct whole_job *job)
+{
+    const struct open_how how = {.flags = O_RDONLY | O_DIRECTORY, .resolve = job->options.resolve};
+
+    return job_op(job, loop_openat2(job_loop(job), job->dirfd, job->directory_path, &how, sizeof(how), job_op_done, job,
+                                    &unchained));
+}
+
+static bool keeps(const struct whole_job *job, uint32_t flags)
+{
+    return (job->options.flags & flags) != 0;
+}
+
+int replace_old(struct whole_job *job)
+{
+    if (!keeps(job, LOOP_WHOLE_KEEP_MODE | LOOP_WHOLE_KEEP_OWNER))
+        return STEP_SKIPPED;
+    return job_op(job, loop_statx(job_loop(job), job->directory, job->name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS,
+                                  &job->old, job_op_done, job, &unchained));
+}
+
+/* Nobody else may read it before it has got its permissions. */
+int replace_open(struct whole_job *job)
+{
+    uint32_t mode = job->has_old && keeps(job, LOOP_WHOLE_KEEP_MODE) ? 0600 : job->options.mode;
+
+    return job_open(job, job->directory, job->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode, 0);
+}
+
+/* On a thread. A change of the owner may take bits from the mode, which so comes last. */
+static int32_t own(void *arg)
+{
+    const struct whole_job *job = arg;
+    int                     fd = loop_file_fd(&job->file), r = 0;
+
+    if (keeps(job, LOOP_WHOLE_KEEP_OWNER))
+        r = sys_chown_at(fd, "", job->old.stx_uid, job->old.stx_gid, AT_EMPTY_PATH);
+    if (r == 0 && keeps(job, LOOP_WHOLE_KEEP_MODE))
+        r = sys_chmod_fd(fd, job->old.stx_mode & MODE_BITS);
+    return r;
+}
+
+int replace_own(struct whole_job *job)
+{
+    if (!job->has_old)
+        return STEP_SKIPPED;
+    return job_op(job, loop_work(job_loop(job), LOOP_WORK_DEFAULT, own, job_op_done, job, &unchained));
+}
+
+int replace_rename(struct whole_job *job)
+{
+    return job_op(job,
+                  loop_renameat(job_loop(job), job->directory, job->temporary, job->directory, job->name,
+                                keeps(job, LOOP_WHOLE_NEW) ? RENAME_NOREPLACE_FLAG : 0, job_op_done, job, &unchained));
+}
+
+/* The operation where it can be had, else, when the loop ends, the call. */
+int replace_sync_directory(struct whole_job *job)
+{
+    loop_id id;
+    int     r;
+
+    if (keeps(job, LOOP_WHOLE_UNSYNCED))
+        return STEP_SKIPPED;
+    id = loop_fsync(job_loop(job), job->directory, job_op_done, job, &unchained);
+    if (id > 0)
+        return job_op(job, id);
+    r = replace_step_done(job, -ECANCELED);
+    return r < 0 ? r : STEP_SKIPPED;
+}
+
+int replace_unlink(struct whole_job *job)
+{
+    loop_id id;
+
+    if (!job->created || job->forked)
+        return STEP_SKIPPED;
+    id = loop_unlinkat(job_loop(job), job->directory, job->temporary, 0, job_op_done, job, &unchained);
+    if (id > 0)
+        return job_op(job, id);
+    (void)replace_step_done(job, -ECANCELED);
+    return STEP_SKIPPED;
+}
+
+/* Of syncing the directory. Some file systems know no such thing. */
+static int synced_directory(const struct whole_job *job, int error)
+{
+    if (error == -ECANCELED)
+        error = sys_fsync(job->directory);
+    return error == -EINVAL ? 0 : error;
+}
+
+int replace_step_done(struct whole_job *job, int error)
+{
+    switch ((enum whole_step)job->step) {
+    case STEP_DIRECTORY:
+        if (error >= 0)
+            job->directory = error;
+        break;
+    case STEP_OLD:
+        job->has_old = error == 0 && S_ISREG(job->old.stx_mode); /* a link's mode is no mode for a file */
+        if (error == -ENOENT)
+            return 0;
+        break;
+    case STEP_OPEN: job->created = error != -EEXIST; break; /* cancelled, it may be there all the same */
+    case STEP_RENAME: job->replaced = error == 0; break;
+    case STEP_SYNC_DIRECTORY: return synced_directory(job, error);
+    case STEP_UNDO_UNLINK:
+        if (error == -ECANCELED && !job->forked)
+            (void)sys_unlink_at(job->directory, job->temporary, 0);
+        break;
+    case STEP_OWN:
+    case STEP_READ:
+    case STEP_WRITE:
+    case STEP_SYNC:
+    case STEP_CLOSE:
+    case STEP_UNDO_CLOSE:
+    case STEP_END: break;
+    }
+    return error < 0 ? error : 0;
+}
+
+void replace_end(struct whole_job *job)
+{
+    if (job->directory >= 0) {
+        sys_close(job->directory);
+        starved_feed(job_loop(job));
+    }
+    memory_free(job_loop(job), job->directory_path);
+}
