@@ -35,25 +35,38 @@ enum close_step { CLOSE_DRAIN, CLOSE_SYNC, CLOSE_FD, CLOSE_TELL };
 
 static void close_on(struct loop_file *file);
 
+static void close_step_start(struct loop_file *file);
+
+/* How an operation that was to close the descriptor has ended: by the plain call, where it has not begun. -EOWNERDEAD:
+ * that is not known; in a child of fork(2) our own copy is open in any case. */
+static int closed_how(const struct loop_file *file, int32_t res)
+{
+    bool forked = (file->priv.flags & FILE_FORKED) != 0;
+
+    if (res == -ECANCELED || res == -ERESTART || (res == -EOWNERDEAD && forked))
+        res = sys_close(file->priv.fd);
+    return res == -EINTR || res == -EOWNERDEAD ? 0 : res; /* it is closed */
+}
+
 static void close_step_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
     struct loop_file *file = arg;
     int32_t           res = result->res;
-    bool              undone = res == -ECANCELED || res == -ERESTART; /* the kernel has not begun it */
 
     (void)loop;
     file->priv.sync_id = 0;
     if (file->priv.close_step == CLOSE_SYNC) {
-        if (undone)
+        if (res == -ERESTART || res == -EINTR) {
+            close_step_start(file);
+            return;
+        }
+        if (res == -ECANCELED)
             res = sys_fsync(file->priv.fd);
         if (res < 0)
             file->priv.sync_error = res;
         file->priv.close_step = CLOSE_FD;
     } else {
-        if (undone)
-            res = sys_close(file->priv.fd);
-        if (res < 0 && res != -EINTR)
-            file->priv.close_error = res;
+        file->priv.close_error = closed_how(file, res);
         file->priv.close_step = CLOSE_TELL;
     }
     close_on(file);
@@ -146,15 +159,13 @@ static void close_object(struct loop_object *object)
     loop_file_close(container_of(object, struct loop_file, priv.object), NULL);
 }
 
-/* What the parent writes, too, the child must not write once more, perhaps over what comes later. */
 static void rehome(struct loop_object *object, bool forked)
 {
     struct loop_file *file = container_of(object, struct loop_file, priv.object);
 
-    for (struct loop_file_link *link = file->priv.running.next; forked && link != &file->priv.running;
-         link = link->next) {
-        if (request_of(link)->kind == REQUEST_WRITE)
-            request_of(link)->flags |= REQUEST_ONCE;
+    if (forked) {
+        file->priv.flags |= FILE_FORKED;
+        requests_forked(file);
     }
 }
 
@@ -222,15 +233,15 @@ static void opened(struct loop *loop, const struct loop_result *result, void *ar
     bool                 closing = file->priv.state == FILE_CLOSING;
 
     file->priv.sync_id = 0;
-    if ((res == -EINTR || (res == -ERESTART && (opening->how.flags & O_EXCL) == 0)) && !closing) {
-        loop_id id = start_open(loop, file);
+    if (res == -ERESTART && (file->priv.flags & FILE_FORKED) != 0 && (opening->how.flags & (O_EXCL | O_TRUNC)) != 0)
+        res = -EOWNERDEAD; /* the parent does it */
+    if (res == -EINTR || res == -ERESTART) {
+        loop_id id = closing ? -ECANCELED : start_open(loop, file);
 
         if (id > 0)
             return;
         res = (int32_t)id;
     }
-    if (res == -ERESTART || (closing && res == -EINTR))
-        res = -ECANCELED;
     if (res >= 0)
         file->priv.fd = res;
     if (!closing)

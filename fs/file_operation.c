@@ -76,8 +76,10 @@ static int take_alignment(struct file_request *request)
 
 int operation_done(struct file_request *request, int32_t res, int *ret_error)
 {
-    if (res == -EINTR || res == -ERESTART)
+    if (res == -EINTR || (res == -ERESTART && (request->flags & REQUEST_ONCE) == 0))
         return 1;
+    if (res == -ERESTART)
+        res = -EOWNERDEAD;
     *ret_error = res < 0 ? res : 0;
     if (res >= 0 && request->kind == REQUEST_SIZE)
         request->done = ((const struct statx *)request->heap)->stx_size;

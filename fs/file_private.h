@@ -16,7 +16,10 @@
 enum file_state { FILE_CLOSED, FILE_OPENING, FILE_OPEN, FILE_FAILED, FILE_CLOSING };
 
 /* The library's own of loop_file_private.flags. */
-enum { FILE_APPENDS = 1u << 16 }; /* the kernel takes no offset of a write seriously */
+enum {
+    FILE_APPENDS = 1u << 16, /* the kernel takes no offset of a write seriously */
+    FILE_FORKED = 1u << 17,  /* this is a child of fork(2): what was in flight the parent does */
+};
 
 enum request_kind {
     REQUEST_READ,
@@ -36,7 +39,7 @@ enum request_flags {
     REQUEST_SYNCS = 1u << 2,   /* a write that is not over before a sync */
     REQUEST_DATA = 1u << 3,    /* fdatasync(2) is enough */
     REQUEST_CANCELED = 1u << 4,
-    REQUEST_ONCE = 1u << 5,  /* not to be started again after a fork */
+    REQUEST_ONCE = 1u << 5,  /* the parent of this process does it: not once more */
     REQUEST_ASYNC = 1u << 6, /* a worker of the kernel shall do it */
     REQUEST_VECTOR = 1u << 7,
     REQUEST_POSITION = 1u << 8, /* waits for its turn at the position */
@@ -111,6 +114,8 @@ void                 request_settle(struct file_request *request, int error);
 /* What the kernel has done for it is over: tells it now, unless a sync is to follow. */
 void                 request_finish(struct file_request *request, int error);
 void                 requests_free_all(struct loop_file *file);
+/* In a child of fork(2): what the parent does, the child must not. */
+void                 requests_forked(struct loop_file *file);
 /* Asks all to end, or those with this arg; returns how many. */
 int                  requests_cancel(struct loop_file *file, const void *arg, bool all);
 /* Those that are to be told; the next at the position. */

@@ -256,6 +256,18 @@ void request_done(struct loop *loop, const struct loop_result *result, void *arg
     request_finish(request, error);
 }
 
+void requests_forked(struct loop_file *file)
+{
+    struct loop_file_link *link;
+
+    for (link = file->priv.running.next; link != &file->priv.running; link = link->next) {
+        if ((request_of(link)->flags & (REQUEST_POSITION | REQUEST_CHANGES)) != 0)
+            request_of(link)->flags |= REQUEST_ONCE;
+    }
+    while (!link_list_empty(&file->priv.queue))
+        request_settle(request_of(file->priv.queue.next), -EOWNERDEAD);
+}
+
 /* ---- cancelling */
 
 static int settle_canceled(struct loop_file_link *head, const void *arg, bool all)

@@ -45,6 +45,8 @@ static void synced(struct loop *loop, const struct loop_result *result, void *ar
         sync_next(file);
         return;
     }
+    if (res == -ERESTART || res == -EINTR)
+        res = -ECANCELED;
     if (res < 0 && res != -ECANCELED && file->priv.sync_error == 0)
         file->priv.sync_error = res;
     settle_syncing(file, res < 0 ? res : 0);

@@ -98,15 +98,13 @@ int transfer_done(struct file_request *request, int32_t res, int *ret_error)
             *ret_error = -EIO; /* it would go on so for ever */
         return 0;
     }
-    if (res == -EINTR)
-        return 1;
-    if (res == -ERESTART && (request->flags & REQUEST_ONCE) == 0)
+    if (res == -EINTR || (res == -ERESTART && (request->flags & REQUEST_ONCE) == 0))
         return 1;
     if (res == -EAGAIN && worker_can(request)) {
         request->flags |= REQUEST_ASYNC;
         return 1;
     }
-    *ret_error = res == -ERESTART ? -ECANCELED : res;
+    *ret_error = res == -ERESTART ? -EOWNERDEAD : res;
     return 0;
 }
 
@@ -118,12 +116,12 @@ static uint32_t write_flags(const struct loop_file *file)
            ((file->priv.flags & LOOP_FILE_SYNC_DATA) != 0 ? REQUEST_DATA : 0u);
 }
 
-/* What does not stand at an offset of its own goes in turn, and only once. */
+/* What does not stand at an offset of its own goes in turn. */
 static uint32_t turn_flags(const struct loop_file *file, enum request_kind kind, int64_t offset)
 {
     bool appends = kind == REQUEST_WRITE && (file->priv.flags & FILE_APPENDS) != 0;
 
-    return unlikely(offset < 0 || appends) ? REQUEST_POSITION | REQUEST_ONCE : 0u;
+    return unlikely(offset < 0 || appends) ? REQUEST_POSITION : 0u;
 }
 
 static int check_transfer(enum request_kind kind, uint64_t size, int64_t offset, uint32_t flags)

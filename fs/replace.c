@@ -174,7 +174,7 @@ int replace_step_done(struct whole_job *job, int error)
     case STEP_RENAME: job->replaced = error == 0; break;
     case STEP_SYNC_DIRECTORY: return synced_directory(job, error);
     case STEP_UNDO_UNLINK:
-        if (error == -ECANCELED && !job->forked)
+        if ((error == -ECANCELED || error == -EOWNERDEAD) && !job->forked)
             (void)sys_unlink_at(job->directory, job->temporary, 0);
         break;
     case STEP_OWN:

@@ -256,14 +256,14 @@ static void close_object(struct loop_object *object)
     (void)loop_whole_cancel(container_of(object, struct loop_whole, priv.object));
 }
 
-/* The parent goes on with it; its temporary file is none of ours. */
+/* The parent goes on with it; its temporary file is none of ours. What is in flight ends by itself. */
 static void rehome(struct loop_object *object, bool forked)
 {
     struct whole_job *job = container_of(object, struct loop_whole, priv.object)->priv.job;
 
     if (forked && job->kind != WHOLE_READ) {
         job->forked = true;
-        job_stop(job, -ECANCELED);
+        job->stop = -EOWNERDEAD;
     }
 }
 

@@ -7,6 +7,10 @@
  * to be synced is told after its sync. Nothing else is ordered by itself, except that a sync waits for all that was
  * written or changed before it.
  *
+ * In a child of fork(2) (fork.h) writes and other changes under way, and all that goes at the position, end with
+ * -EOWNERDEAD: the parent does them, and the position is shared with it. Reads at offsets, syncs and the like are begun
+ * anew there, as is everything on another thread.
+ *
  * An open file does not keep the loop alive, its operations do. What a worker of the kernel has begun on a disk can't
  * be stopped: a cancel, or a close, then waits for it. Reading from the beginning to the end: reader.h; whole files:
  * whole.h. What has no function here, like advice or extended attributes, is done by operations (op_file.h, op_path.h)

@@ -1,6 +1,8 @@
 /* ringloop/whole.h: whole files: read one, write one, replace one so that nobody ever sees half of it. Loop thread
  * only.
  *
+ * In a child of fork(2) a read goes on; writes and replacements end with -EOWNERDEAD: the parent does them.
+ *
  * Life: zeroed > loop_whole_read, _write or _replace > callback; then it may be started anew, also in that. */
 #ifndef RINGLOOP_WHOLE_H
 #define RINGLOOP_WHOLE_H
