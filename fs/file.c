@@ -200,6 +200,11 @@ static void file_init(struct loop *loop, struct loop_file *file, const struct lo
     object_open(loop, &file->priv.object, &file_class, false);
 }
 
+static uint32_t flags_of_open(uint64_t flags)
+{
+    return ((flags & O_APPEND) != 0 ? FILE_APPENDS : 0u) | ((flags & O_DIRECT) != 0 ? FILE_DIRECT : 0u);
+}
+
 int loop_file_adopt(struct loop *loop, struct loop_file *file, int fd, const struct loop_file_options *options)
 {
     int r, flags;
@@ -218,8 +223,7 @@ int loop_file_adopt(struct loop *loop, struct loop_file *file, int fd, const str
     file_init(loop, file, options);
     file->priv.fd = fd;
     file->priv.state = FILE_OPEN;
-    if ((flags & O_APPEND) != 0)
-        file->priv.flags |= FILE_APPENDS;
+    file->priv.flags |= flags_of_open((uint64_t)flags);
     return 0;
 }
 
@@ -246,8 +250,7 @@ static void opened(struct loop *loop, const struct loop_result *result, void *ar
         file->priv.fd = res;
     if (!closing)
         file->priv.state = res < 0 ? FILE_FAILED : FILE_OPEN;
-    if ((opening->how.flags & O_APPEND) != 0)
-        file->priv.flags |= FILE_APPENDS;
+    file->priv.flags |= flags_of_open(opening->how.flags);
     file->priv.opening = NULL;
     memory_free(loop, opening);
     file_release(file);

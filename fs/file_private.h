@@ -18,6 +18,7 @@ enum file_state { FILE_CLOSED, FILE_OPENING, FILE_OPEN, FILE_FAILED, FILE_CLOSIN
 /* The library's own of loop_file_private.flags. */
 enum {
     FILE_APPENDS = 1u << 16, /* the kernel takes no offset of a write seriously */
+    FILE_DIRECT = 1u << 18,  /* O_DIRECT */
     FILE_FORKED = 1u << 17,  /* this is a child of fork(2): what was in flight the parent does */
 };
 

@@ -8,7 +8,7 @@
 
 #include "loop/seam_file.h"
 
-enum { TRANSFER_MOST = 1 << 30, RWF_APPEND_FLAG = 0x10 };
+enum { TRANSFER_MOST = 1 << 30, RWF_APPEND_FLAG = 0x10, SECTOR_BYTES = 512 };
 _Static_assert(LOOP_FILE_POSITION == LOOP_AT_POSITION, "the same");
 static const uint32_t transfer_flags = LOOP_FILE_SOME;
 _Static_assert((int)LOOP_FILE_SOME == (int)REQUEST_SOME, "as flags of a request");
@@ -83,11 +83,18 @@ static bool worker_can(const struct file_request *request)
     return (request->flags & REQUEST_ASYNC) == 0 && sys_file_mode(request->file->priv.fd, &mode) == 0 && S_ISREG(mode);
 }
 
+/* With O_DIRECT no read can begin where this one has ended: only the end of a file lies at such a place. */
+static bool is_direct_end(const struct file_request *request)
+{
+    return unlikely((request->file->priv.flags & FILE_DIRECT) != 0) && request->kind == REQUEST_READ &&
+           request->done % SECTOR_BYTES != 0;
+}
+
 int transfer_done(struct file_request *request, int32_t res, int *ret_error)
 {
     if (likely(res > 0)) {
         request->done += (uint32_t)res;
-        if (likely(request->done == request->size) || (request->flags & REQUEST_SOME) != 0)
+        if (likely(request->done == request->size) || (request->flags & REQUEST_SOME) != 0 || is_direct_end(request))
             return 0;
         if ((request->flags & REQUEST_VECTOR) != 0)
             vector_advance(request, (size_t)res);

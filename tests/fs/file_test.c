@@ -474,6 +474,10 @@ START_TEST(direct)
     file_read_is(&file, memory, size, alignment.offset_bytes, 0, size);
     ck_assert(pattern_is(memory, size, 5));
     file_read_is(&file, memory, size, 1, -EINVAL, 0);
+    file_read_is(&file, memory, size, alignment.offset_bytes * 2, 0, size - alignment.offset_bytes);
+    ck_assert_int_eq(ftruncate(loop_file_fd(&file), alignment.offset_bytes + 100), 0); /* an end at no such place */
+    file_read_is(&file, memory, size, 0, 0, alignment.offset_bytes + 100);
+    file_read_is(&file, memory, size, alignment.offset_bytes, 0, 100);
     free(memory);
     ck_assert_int_eq(file_close(&file), 0);
     file_open(&file, "/proc/self/status", O_RDONLY, NULL);
