@@ -1,14 +1,14 @@
 /* fs/file.c: file objects: opening and closing. */
 #include "fs/file_private.h"
 
+#include "loop/seam_file.h"
+
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <ringloop/op_file.h>
 #include <ringloop/op_path.h>
 #include <string.h>
-
-#include "loop/seam_file.h"
 
 _Static_assert((int)LOOP_PATH_NO_XDEV == RESOLVE_NO_XDEV && (int)LOOP_PATH_NO_MAGICLINKS == RESOLVE_NO_MAGICLINKS &&
                    (int)LOOP_PATH_NO_SYMLINKS == RESOLVE_NO_SYMLINKS && (int)LOOP_PATH_BENEATH == RESOLVE_BENEATH &&
@@ -273,12 +273,20 @@ static loop_id start_open(struct loop *loop, struct loop_file *file)
     return id;
 }
 
-static struct file_opening *opening_new(struct loop *loop, const char *path, size_t size, int dirfd)
+static struct file_opening *opening_new(struct loop *loop, int dirfd, const char *path, int flags, mode_t mode,
+                                        uint32_t resolve)
 {
+    size_t               size = strlen(path) + 1;
     struct file_opening *opening = memory_resize(loop, NULL, sizeof(*opening) + size);
 
     if (opening == NULL)
         return NULL;
+    /* openat2(2) takes a mode only where something may be made. */
+    opening->how = (struct open_how){
+        .flags = (uint32_t)flags,
+        .mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode & 07777u : 0,
+        .resolve = resolve,
+    };
     opening->dirfd = dirfd;
     memcpy(opening->path, path, size);
     return opening;
@@ -289,7 +297,6 @@ int loop_file_open(struct loop *loop, struct loop_file *file, int dirfd, const c
 {
     struct file_opening *opening;
     loop_id              id;
-    size_t               size;
     int                  r;
 
     loop_check_owner(loop, __func__);
@@ -300,18 +307,11 @@ int loop_file_open(struct loop *loop, struct loop_file *file, int dirfd, const c
         return r;
     if (path == NULL || on_open == NULL)
         return -EINVAL;
-    size = strnlen(path, PATH_MAX) + 1;
-    if (size > PATH_MAX)
+    if (strnlen(path, PATH_MAX) >= PATH_MAX)
         return -ENAMETOOLONG;
-    opening = opening_new(loop, path, size, dirfd);
+    opening = opening_new(loop, dirfd, path, flags, mode, options->resolve);
     if (opening == NULL)
         return -ENOMEM;
-    /* openat2(2) takes a mode only where something may be made. */
-    opening->how = (struct open_how){
-        .flags = (uint32_t)flags,
-        .mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode & 07777u : 0,
-        .resolve = options->resolve,
-    };
     file_init(loop, file, options);
     file->priv.state = FILE_OPENING;
     file->priv.opening = opening;

@@ -1,13 +1,13 @@
 /* fs/file_operation.c: what a file object does besides reading, writing and syncing. */
 #include "fs/file_private.h"
 
+#include "loop/seam_file.h"
+
 #include <fcntl.h>
 #include <ringloop/op_file.h>
 #include <ringloop/op_path.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "loop/seam_file.h"
 
 /* ---- to the kernel and back */
 

@@ -1,9 +1,9 @@
 /* fs/file_request.c: requests of a file object: from their start to their callback, whatever they do. */
 #include "fs/file_private.h"
 
-#include <unistd.h>
-
 #include "loop/seam_file.h"
+
+#include <unistd.h>
 
 int file_check(const struct loop_file *file, const char *call)
 {

@@ -50,6 +50,7 @@ static void synced(struct loop *loop, const struct loop_result *result, void *ar
     if (res < 0 && res != -ECANCELED && file->priv.sync_error == 0)
         file->priv.sync_error = res;
     settle_syncing(file, res < 0 ? res : 0);
+    sync_next(file); /* before they are told, so that the disk has something to do meanwhile */
     loop_task_add(loop, &file->priv.task);
 }
 

@@ -1,12 +1,12 @@
 /* fs/file_transfer.c: reads and writes of a file object, one piece of memory or many. */
 #include "fs/file_private.h"
 
+#include "loop/seam_file.h"
+
 #include <limits.h>
 #include <ringloop/op_file.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include "loop/seam_file.h"
 
 enum { TRANSFER_MOST = 1 << 30, RWF_APPEND_FLAG = 0x10, SECTOR_BYTES = 512 };
 _Static_assert(LOOP_FILE_POSITION == LOOP_AT_POSITION, "the same");

@@ -3,13 +3,12 @@
  * Chunks stand in a ring: count of them from first on are being read or wait to be delivered. A seek and the end wait
  * until no read is in flight, so that the kernel never writes into a chunk that is used for something else. */
 #include "loop/loop_private.h"
+#include "loop/seam_file.h"
 
 #include <errno.h>
 #include <ringloop/reader.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "loop/seam_file.h"
 
 enum {
     CHUNK_DEFAULT = 64 << 10,

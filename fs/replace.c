@@ -1,6 +1,8 @@
 /* fs/replace.c: the steps of an atomic replacement: temporary file, rename, sync of the directory. */
 #include "fs/whole_private.h"
 
+#include "loop/seam_file.h"
+
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <ringloop/op.h>
@@ -9,8 +11,6 @@
 #include <ringloop/work.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "loop/seam_file.h"
 
 enum { NAME_KEPT = 200, RANDOM_DIGITS = 16, RENAME_NOREPLACE_FLAG = 1, MODE_BITS = 07777 };
 static const char suffix[] = ".replacing";

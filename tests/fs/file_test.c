@@ -222,6 +222,25 @@ START_TEST(adopt)
 }
 END_TEST
 
+/* Goal: the standard descriptors can be used, and stay open. */
+START_TEST(standard_descriptors)
+{
+    struct statx stat;
+
+    for (int fd = 0; fd <= 2; fd++) {
+        struct note note = {0};
+
+        memset(&file, 0, sizeof(file));
+        ck_assert_int_eq(loop_file_adopt(world_loop, &file, fd, NULL), 0);
+        ck_assert_int_eq(loop_file_stat(&file, STATX_BASIC_STATS, &stat, note_cb, &note), 0);
+        note_is(&note, 0, 0);
+        ck_assert_uint_ne(stat.stx_mode & S_IFMT, 0);
+        ck_assert_int_eq(file_close(&file), 0);
+        ck_assert_int_ge(fcntl(fd, F_GETFD), 0);
+    }
+}
+END_TEST
+
 /* Goal: a directory can be opened, and synced, but not read. */
 START_TEST(directory)
 {
@@ -504,6 +523,7 @@ Suite *test_suite(void)
     tcase_add_test(opening, paths_of_strangers);
     tcase_add_test(opening, open_flags);
     tcase_add_test(opening, adopt);
+    tcase_add_test(opening, standard_descriptors);
     tcase_add_test(opening, directory);
     tcase_add_checked_fixture(transfer, world_open, world_close);
     tcase_add_test(transfer, short_reads);
