@@ -144,7 +144,6 @@ int sys_file_system(const char *path, uint32_t *ret_magic)
     return 0;
 }
 
-
 int64_t sys_seek(int fd, int64_t offset, int whence)
 {
     int64_t r = lseek(fd, offset, whence);

@@ -193,9 +193,7 @@ struct loop_stats {
     uint64_t groups_full;     /* -ENFILE: there is no number left for a buffer group; -ENOMEM: nor for a part of one */
     uint64_t watch_overflows; /* times that watches lost events: the kernel's queue was full, or their own */
     uint64_t watches_full;    /* directories not watched: directories_max of their tree, or max_user_watches */
-    uint64_t files_full;        /* operations of files refused with -ENOBUFS: waiting_max were waiting */
-    uint64_t groups_full; /* -ENFILE: there is no number left for a buffer group; -ENOMEM: nor for a part of one */
-    uint64_t files_full;  /* operations of files refused with -ENOBUFS: waiting_max were waiting */
+    uint64_t files_full;      /* operations of files refused with -ENOBUFS: waiting_max were waiting */
 };
 
 enum loop_run_mode {
