@@ -382,14 +382,30 @@ static loop_id start(struct loop *loop, enum loop_work_class work_class, struct 
     return (loop_id)extended->base.id;
 }
 
+loop_id work_start(struct loop *loop, const char *call, enum loop_work_class work_class, loop_work_fn *fn, loop_cb *cb,
+                   void *arg, int *stop, const struct loop_terms *terms)
+{
+    struct work_item model = {.fn = fn, .arg = arg, .stop = stop};
+    loop_id          id;
+
+    loop_check_owner(loop, call);
+    id = start(loop, work_class, model, cb, terms == NULL ? &terms_default : terms);
+    return id < 0 ? op_refuse(loop, call, terms, (int)id) : id;
+}
+
 loop_id loop_work(struct loop *loop, enum loop_work_class work_class, loop_work_fn *fn, loop_cb *cb, void *arg,
                   const struct loop_terms *terms)
 {
-    loop_id id;
+    return work_start(loop, __func__, work_class, fn, cb, arg, NULL, terms);
+}
 
-    loop_check_owner(loop, __func__);
-    id = start(loop, work_class, (struct work_item){.fn = fn, .arg = arg}, cb, terms == NULL ? &terms_default : terms);
-    return id < 0 ? op_refuse(loop, __func__, terms, (int)id) : id;
+/* What has begun ends by itself: with its result, or, if it looks at the word, with what stands there first. */
+static void ask_to_stop(struct context *context, int *stop)
+{
+    int none = 0, error = (context->flags & CONTEXT_EXPIRED) != 0 ? -ETIMEDOUT : -ECANCELED;
+
+    if (stop != NULL)
+        (void)__atomic_compare_exchange_n(stop, &none, error, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 bool work_cancel(struct loop *loop, struct context *context)
@@ -405,8 +421,10 @@ bool work_cancel(struct loop *loop, struct context *context)
         item->state = ITEM_OVER;
     }
     pthread_mutex_unlock(&pool->lock);
-    if (!queued)
+    if (!queued) {
+        ask_to_stop(context, item->stop);
         return false; /* its result will come */
+    }
     pool->in_flight--;
     context->flags |= CONTEXT_CANCELED;
     dispatch_settle(loop, context, -ECANCELED, 0);
@@ -421,7 +439,8 @@ static void deliver(struct loop *loop, struct work_item *item)
     /* The function's result stands as it is: op_finish() must not judge it as the kernel's answer to a cancel. */
     if ((context->flags & CONTEXT_EXPIRED) != 0) {
         context->flags ^= CONTEXT_EXPIRED;
-        result.flags = LOOP_TIMED_OUT;
+        if (item->stop == NULL || *item->stop != -ECANCELED) /* that was first */
+            result.flags = LOOP_TIMED_OUT;
     }
     loop->work->in_flight--;
     op_finish(loop, context, &result);

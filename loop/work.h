@@ -15,6 +15,7 @@ struct work_item {
     struct work_item *next, *prev; /* in its class, then among those done */
     loop_work_fn     *fn;
     void             *arg;
+    int              *stop;  /* atomic; NULL: nobody looks. Once begun, a cancel or deadline puts its errno there */
     uint64_t          order; /* of start, over all classes */
     int32_t           res;
     uint8_t           work_class;
@@ -29,7 +30,11 @@ int work_options_complete(struct loop_work_options *options);
 bool work_results_waiting(const struct loop *loop);
 void work_run(struct loop *loop);
 
-/* Ends it if it has not begun, and returns whether. */
+/* loop_work() of a function that looks at *stop between its steps, and ends with what it finds there, if not 0. */
+loop_id work_start(struct loop *loop, const char *call, enum loop_work_class work_class, loop_work_fn *fn, loop_cb *cb,
+                   void *arg, int *stop, const struct loop_terms *terms);
+
+/* Ends it if it has not begun, and returns whether; else asks it to stop. */
 bool work_cancel(struct loop *loop, struct context *context);
 
 /* Those that have not been delivered, nor taken back by a cancel. */
