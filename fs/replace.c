@@ -23,10 +23,10 @@ static const struct loop_terms unchained = {.flags = LOOP_UNCHAINED};
 static int temporary_name(struct whole_job *job)
 {
     uint64_t random;
-    int      r = sys_random(&random, sizeof(random));
+    ssize_t  r = sys_random(&random, sizeof(random), true);
 
     if (r < 0)
-        return r;
+        return (int)r;
     (void)snprintf(job->temporary, sizeof(job->temporary), ".%.*s.%016llx%s", NAME_KEPT, job->name,
                    (unsigned long long)random, suffix);
     return 0;

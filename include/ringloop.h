@@ -6,8 +6,10 @@
 #include <ringloop/buffer.h>
 #include <ringloop/bundle.h>
 #include <ringloop/child.h>
-#include <ringloop/dial.h>
+#include <ringloop/copy.h>
 #include <ringloop/datagram.h>
+#include <ringloop/dial.h>
+#include <ringloop/directory.h>
 #include <ringloop/embed.h>
 #include <ringloop/fanout.h>
 #include <ringloop/file.h>
@@ -27,6 +29,7 @@
 #include <ringloop/op_poll.h>
 #include <ringloop/op_wait.h>
 #include <ringloop/opcode.h>
+#include <ringloop/path.h>
 #include <ringloop/poll.h>
 #include <ringloop/post.h>
 #include <ringloop/reader.h>
@@ -38,8 +41,11 @@
 #include <ringloop/stream.h>
 #include <ringloop/stream_detach.h>
 #include <ringloop/subscription.h>
+#include <ringloop/system.h>
 #include <ringloop/tcp.h>
+#include <ringloop/temporary.h>
 #include <ringloop/timer.h>
+#include <ringloop/tree.h>
 #include <ringloop/types.h>
 #include <ringloop/unix.h>
 #include <ringloop/version.h>

@@ -12,8 +12,19 @@
 #include <sys/statfs.h>
 #include <sys/random.h>
 #include <unistd.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+
+enum { BENEATH_TRIES = 16 };
 
 static int result(int r)
+{
+    return r < 0 ? -errno : r;
+}
+
+static ssize_t size_result(ssize_t r)
 {
     return r < 0 ? -errno : r;
 }
@@ -171,12 +182,129 @@ int sys_chown_at(int dirfd, const char *path, uid_t user, gid_t group, int flags
     return result(fchownat(dirfd, path, user, group, flags));
 }
 
-int sys_random(void *data, size_t size)
+ssize_t sys_random(void *data, size_t size, bool wait)
 {
-    ssize_t r;
+    return size_result(getrandom(data, size, wait ? 0 : GRND_NONBLOCK));
+}
 
-    do
-        r = getrandom(data, size, 0);
-    while (r < 0 && errno == EINTR);
-    return r < 0 ? -errno : 0;
+/* ---- directories and trees */
+
+int sys_open_at(int dirfd, const char *path, int flags, mode_t mode)
+{
+    return result(openat(dirfd, path, flags | O_CLOEXEC, mode));
+}
+
+int sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
+{
+    struct open_how how = {
+        .flags = (unsigned)(flags | O_CLOEXEC),
+        .mode = mode,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    };
+    int r = -EAGAIN;
+
+    for (int tries = 0; tries < BENEATH_TRIES && r == -EAGAIN; tries++) /* a rename elsewhere got in the way */
+        r = result((int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
+    return r;
+}
+
+ssize_t sys_entries_read(int fd, void *buffer, size_t size)
+{
+    return size_result(syscall(SYS_getdents64, fd, buffer, size));
+}
+
+int sys_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *ret_stat)
+{
+    return result(statx(dirfd, path, flags, mask, ret_stat));
+}
+
+int sys_mkdir_at(int dirfd, const char *path, mode_t mode)
+{
+    return result(mkdirat(dirfd, path, mode));
+}
+
+int sys_link_at(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path, int flags)
+{
+    return result(linkat(old_dirfd, old_path, new_dirfd, new_path, flags));
+}
+
+int sys_rename_at(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path, unsigned flags)
+{
+    return result(renameat2(old_dirfd, old_path, new_dirfd, new_path, flags));
+}
+
+/* By descriptor it needs a right that few have, or kernel 6.10; by way of /proc, that is mounted. */
+int sys_descriptor_link(int fd, int dirfd, const char *path)
+{
+    char name[32];
+    int  r = result(linkat(fd, "", dirfd, path, AT_EMPTY_PATH));
+
+    if (r != -ENOENT)
+        return r;
+    (void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    return result(linkat(AT_FDCWD, name, dirfd, path, AT_SYMLINK_FOLLOW));
+}
+
+/* ---- paths */
+
+int sys_access_at(int dirfd, const char *path, int mode, int flags)
+{
+    return result(faccessat(dirfd, path, mode, flags));
+}
+
+int sys_chmod_at(int dirfd, const char *path, mode_t mode, int flags)
+{
+    return result(fchmodat(dirfd, path, mode, flags));
+}
+
+int sys_times_at(int dirfd, const char *path, const struct timespec times[2], int flags)
+{
+    return result(utimensat(dirfd, path, times, flags));
+}
+
+int sys_times_fd(int fd, const struct timespec times[2])
+{
+    return result(futimens(fd, times));
+}
+
+ssize_t sys_readlink_at(int dirfd, const char *path, char *buffer, size_t size)
+{
+    return size_result(readlinkat(dirfd, path, buffer, size));
+}
+
+int sys_realpath(const char *path, char *buffer)
+{
+    return realpath(path, buffer) == NULL ? -errno : 0;
+}
+
+int sys_statfs(const char *path, struct statfs *ret_statfs)
+{
+    return result(statfs(path, ret_statfs));
+}
+
+int sys_statfs_fd(int fd, struct statfs *ret_statfs)
+{
+    return result(fstatfs(fd, ret_statfs));
+}
+
+/* ---- copies */
+
+int sys_clone(int to_fd, int from_fd)
+{
+    return result(ioctl(to_fd, FICLONE, from_fd));
+}
+
+ssize_t sys_copy_range(int from_fd, int64_t from_offset, int to_fd, int64_t to_offset, size_t size)
+{
+    return size_result(copy_file_range(from_fd, &from_offset, to_fd, &to_offset, size, 0));
+}
+
+ssize_t sys_read_at(int fd, void *data, size_t size, int64_t offset)
+{
+    return size_result(pread(fd, data, size, offset));
+}
+
+ssize_t sys_write_at(int fd, const void *data, size_t size, int64_t offset)
+{
+    return size_result(pwrite(fd, data, size, offset));
 }

@@ -6,6 +6,7 @@
 #include <linux/close_range.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -387,4 +388,44 @@ int sys_kill_group(pid_t leader, int signum)
 int sys_child_wait(int pidfd, int options, siginfo_t *ret_info, struct rusage *ret_usage)
 {
     return result((int)syscall(SYS_waitid, P_PIDFD, pidfd, ret_info, options | WEXITED, ret_usage));
+}
+
+/* ---- the process and what it has used */
+
+pid_t sys_process_id(void)
+{
+    return getpid();
+}
+
+int sys_usage(int who, struct rusage *ret_usage)
+{
+    return getrusage(who, ret_usage) < 0 ? -errno : 0;
+}
+
+size_t sys_page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* More than 1024 of them do not fit into a plain set: then all that are online count. */
+int sys_processors(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) < 0 ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
+}
+
+int sys_read_text(const char *path, char *text, size_t size)
+{
+    int     fd = open(path, O_RDONLY | O_CLOEXEC), r;
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    n = read(fd, text, size - 1);
+    r = n < 0 ? -errno : 0;
+    close(fd);
+    if (n >= 0)
+        text[n] = '\0';
+    return r;
 }

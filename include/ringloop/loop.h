@@ -25,7 +25,7 @@
 LOOP_BEGIN_DECLS
 
 /* All memory of a loop comes from here: like realloc(3); size 0 frees and returns NULL. Must be thread-safe if other
- * threads post. */
+ * threads post, and for trees (tree.h). */
 typedef void *loop_resize(void *arg, void *memory, size_t size);
 struct loop_allocator {
     loop_resize *resize LOOP_NONE;
@@ -194,6 +194,7 @@ struct loop_stats {
     uint64_t watch_overflows; /* times that watches lost events: the kernel's queue was full, or their own */
     uint64_t watches_full;    /* directories not watched: directories_max of their tree, or max_user_watches */
     uint64_t files_full;      /* operations of files refused with -ENOBUFS: waiting_max were waiting */
+    uint64_t walks_over;      /* walks through trees that ended with -EOVERFLOW: visits_max */
 };
 
 enum loop_run_mode {

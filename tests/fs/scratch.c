@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <grp.h>
 #include <limits.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static char path[SCRATCH_PATH_MAX];
 static char before[SCRATCH_PATH_MAX];
@@ -79,4 +81,27 @@ bool scratch_mount(const char *name, size_t size)
         return false;
     (void)snprintf(mounted, sizeof(mounted), "%s/%s", path, name);
     return true;
+}
+
+void scratch_unprivileged(void (*scenario)(void))
+{
+    const unsigned nobody = 65534;
+    int            status = -1;
+    pid_t          pid;
+
+    ck_assert_int_eq(chmod(path, 0777), 0);
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        alarm(TEST_TIMEOUT_S);
+        if (geteuid() == 0 &&
+            (setgroups(0, NULL) < 0 || setresgid(nobody, nobody, nobody) < 0 || setresuid(nobody, nobody, nobody) < 0))
+            _exit(3);
+        scenario();
+        fflush(NULL);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(status == 0, "the unprivileged child ended with status %#x", (unsigned)status);
 }

@@ -22,4 +22,8 @@ void  scratch_write(const char *name, const void *data, size_t size);
  * test). scratch_remove() takes it away. */
 bool scratch_mount(const char *name, size_t size);
 
+/* Runs scenario in a child without rights of its own (uid 65534 if this is root), in the scratch directory, which is
+ * opened for it; fails if that fails. */
+void scratch_unprivileged(void (*scenario)(void));
+
 #endif

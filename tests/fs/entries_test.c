@@ -1,0 +1,189 @@
+/* tests/fs/entries_test.c: file systems that do not tell types, and directories that can't be read to their end: the
+ * call that reads entries is replaced. */
+#include "tests/fs/scratch.h"
+
+#include "fs/entries.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static struct loop *loop;
+
+static void open_world(void)
+{
+    scratch_make();
+    loop = test_loop_new(NULL);
+    ck_assert_int_eq(mkdir("t", 0700), 0);
+    ck_assert_int_eq(mkdir("t/d", 0700), 0);
+    ck_assert_int_eq(symlink("/", "t/link"), 0);
+    ck_assert_int_eq(mkfifo("t/fifo", 0600), 0);
+    scratch_write("t/file", "", 0);
+    scratch_write("t/d/file", "", 0);
+}
+
+static void close_world(void)
+{
+    test_loop_free(loop);
+    scratch_remove();
+}
+
+/* ---- the seam */
+
+ssize_t __real_sys_entries_read(int fd, void *buffer, size_t size);
+ssize_t __wrap_sys_entries_read(int fd, void *buffer, size_t size);
+
+static uint32_t calls, fail_at; /* of this call, from 1; 0: none */
+static int      fail_error = -EIO;
+
+ssize_t __wrap_sys_entries_read(int fd, void *buffer, size_t size)
+{
+    ssize_t bytes;
+
+    if (++calls == fail_at)
+        return fail_error;
+    bytes = __real_sys_entries_read(fd, buffer, size);
+    for (ssize_t at = 0; at < bytes;) {
+        struct raw_entry *entry = (struct raw_entry *)(void *)((char *)buffer + at);
+
+        entry->type = 0;
+        at += entry->size;
+    }
+    return bytes;
+}
+
+/* ---- listings */
+
+static uint32_t types[16], entries, ends;
+static int      error;
+
+static void list_cb(struct loop_listing *listing, const struct loop_entry *list, size_t count)
+{
+    (void)listing;
+    for (size_t i = 0; i < count; i++, entries++)
+        types[list[i].type]++;
+}
+
+static void list_end(struct loop_listing *listing, int result)
+{
+    (void)listing;
+    error = result;
+    ends++;
+}
+
+static void list_run(uint32_t flags)
+{
+    struct loop_listing listing = {0};
+
+    memset(types, 0, sizeof(types));
+    entries = ends = calls = 0;
+    ck_assert_int_eq(loop_listing_start(loop, &listing, AT_FDCWD, "t", &(struct loop_listing_options){.flags = flags},
+                                        list_cb, list_end),
+                     0);
+    test_run(loop);
+    ck_assert_uint_eq(ends, 1);
+}
+
+/* Goal: unknown types are told as such, or asked for. */
+START_TEST(listed)
+{
+    list_run(0);
+    ck_assert_int_eq(error, 0);
+    ck_assert_uint_eq(types[LOOP_ENTRY_UNKNOWN], 4);
+    list_run(LOOP_LISTING_TYPES);
+    ck_assert_int_eq(error, 0);
+    ck_assert_uint_eq(entries, 4);
+    ck_assert_uint_eq(types[LOOP_ENTRY_DIRECTORY], 1);
+    ck_assert_uint_eq(types[LOOP_ENTRY_FILE], 1);
+    ck_assert_uint_eq(types[LOOP_ENTRY_LINK], 1);
+    ck_assert_uint_eq(types[LOOP_ENTRY_FIFO], 1);
+    for (fail_at = 1; fail_at <= 2; fail_at++) {
+        list_run(0);
+        ck_assert_int_eq(error, -EIO);
+        ck_assert_uint_eq(entries, fail_at == 1 ? 0 : 4);
+    }
+}
+END_TEST
+
+/* ---- trees */
+
+static uint32_t kinds[4], known;
+
+static enum loop_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
+{
+    (void)walk;
+    kinds[visit->kind]++;
+    known += visit->type != LOOP_ENTRY_UNKNOWN;
+    ck_assert(visit->kind != LOOP_VISIT_ERROR || visit->error == -EIO);
+    return LOOP_WALK_GO_ON;
+}
+
+static void walk_end(struct loop_tree_walk *walk, int result)
+{
+    (void)walk;
+    error = result;
+    ends++;
+}
+
+static void walk_run(void)
+{
+    struct loop_tree_walk walk = {0};
+
+    memset(kinds, 0, sizeof(kinds));
+    known = calls = 0;
+    error = 1;
+    ck_assert_int_eq(loop_tree_walk_start(loop, &walk, AT_FDCWD, "t", NULL, visit_cb, walk_end), 0);
+    test_run(loop);
+    ck_assert_int_eq(error, 0);
+}
+
+/* Goal: a walk knows directories all the same; one that can't be read to its end is told, and left. */
+START_TEST(walked)
+{
+    uint32_t all;
+
+    walk_run();
+    all = calls;
+    ck_assert_uint_eq(kinds[LOOP_VISIT_ENTRY], 4);
+    ck_assert_uint_eq(kinds[LOOP_VISIT_ENTER], 2);
+    ck_assert_uint_eq(kinds[LOOP_VISIT_LEAVE], 2);
+    ck_assert_uint_eq(known, 8);
+    for (fail_at = 1; fail_at <= all; fail_at++) {
+        walk_run();
+        ck_assert_uint_eq(kinds[LOOP_VISIT_ERROR], 1);
+        ck_assert_uint_eq(kinds[LOOP_VISIT_ENTER], kinds[LOOP_VISIT_LEAVE]);
+    }
+}
+END_TEST
+
+/* Goal: a removal finds out what is a directory; after an error the rest is tried, and the directory stays. */
+START_TEST(removed)
+{
+    struct loop_tree_counts counts = {0};
+    struct test_log         logs[2] = {{0}, {0}};
+
+    fail_at = 1;
+    ck_assert_int_gt(loop_tree_remove(loop, AT_FDCWD, "t", 0, &counts, test_log_cb, &logs[0], NULL), 0);
+    test_run(loop);
+    test_log_is(&logs[0], -EIO);
+    ck_assert_uint_eq(counts.errors, 1);
+    ck_assert_int_eq(access("t/d/file", F_OK), 0);
+    fail_at = 0;
+    ck_assert_int_gt(loop_tree_remove(loop, AT_FDCWD, "t", 0, &counts, test_log_cb, &logs[1], NULL), 0);
+    test_run(loop);
+    test_log_is(&logs[1], 0);
+    ck_assert_uint_eq(counts.files, 4);
+    ck_assert_uint_eq(counts.directories, 2);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("fs/entries");
+    TCase *tcase = test_case(suite, "entries");
+
+    tcase_add_checked_fixture(tcase, open_world, close_world);
+    tcase_add_test(tcase, listed);
+    tcase_add_test(tcase, walked);
+    tcase_add_test(tcase, removed);
+    return suite;
+}
