@@ -54,6 +54,7 @@
 #include <ringloop/whole.h>
 #include <ringloop/work.h>
 #include <ringloop/write.h>
+#include <ringloop/writer.h>
 #include <ringloop/zcrx.h>
 #include <ringloop/zero_copy.h>
 

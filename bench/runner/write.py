@@ -7,9 +7,10 @@ from .results import case_keys, case_name, geometric_mean, print_table, ratio_te
 NAME = 'write'
 RUNS = 9
 # Contender: its program, and whether that knows --deadline. One that does not runs as it is in the cases with one.
-# Programs that were not built are left out. The place for ringloop-writer, the file writer that merges, is here.
+# Programs that were not built are left out. ringloop-writer is the file writer that merges.
 PROGRAMS = {
     'ringloop': ('write_ringloop', True),
+    'ringloop-writer': ('write_ringloop_writer', True),
     'liburing': ('write_liburing', False),
     'syscalls': ('write_syscalls', False),
 }
@@ -21,6 +22,7 @@ DEADLINES = {'none': 0, '1ms': 1_000_000, '100us': 100_000, '10us': 10_000, '1us
 DEADLINES_SMOKE = {'none': 0, '1us': 1_000}
 OPS = {1: 20_000, 64: 64_000}
 OPS_SMOKE = {1: 200, 64: 640}
+WAITING_NS = 500_000_000  # the merging writer waits for its deadline in each round of all writers: at most so long
 
 
 def cases(context):
@@ -34,6 +36,8 @@ def cases(context):
 def command(context, contender, keys, deadline_ns, file):
     program, has_deadline = PROGRAMS[contender]
     ops = (OPS_SMOKE if context.smoke else OPS)[keys['writers']]
+    if contender == 'ringloop-writer' and deadline_ns > 0:
+        ops = min(ops, WAITING_NS // deadline_ns * keys['writers'])
     words = [context.programs.path(program), '--file', file, '--size', keys['size'], '--writers', keys['writers'],
              '--ops', ops]
     return words + (['--deadline', deadline_ns] if has_deadline else [])
@@ -56,19 +60,21 @@ def run(context):
         file.unlink(missing_ok=True)
 
 
-def ratio(results, writers, deadline, peer='liburing'):
-    """ringloop's CPU time by a peer's: the geometric mean of the sizes measured, or None."""
+def ratio(results, writers, deadline, peer='liburing', contender='ringloop'):
+    """A contender's CPU time by a peer's: the geometric mean of the sizes measured, or None."""
     named = [case for case in results.cases(NAME)
              if case_keys(case)['writers'] == writers and case_keys(case)['deadline'] == deadline]
-    ratios = [results.ratio(NAME, case, 'ringloop', peer, 'cpu_ns_per_op') for case in named]
+    ratios = [results.ratio(NAME, case, contender, peer, 'cpu_ns_per_op') for case in named]
     return geometric_mean(ratios) if ratios and None not in ratios else None
 
 
 def report(context):
     print_comparison(context.results, NAME, 'cpu_ns_per_op', 'write: CPU per write, kernel and its workers included, ns')
     print_comparison(context.results, NAME, 'ops_per_s', 'write: writes per second')
-    rows = [[f'writers={writers},deadline={deadline}', *(ratio_text(ratio(context.results, writers, deadline, peer))
-                                                         for peer in ('liburing', 'syscalls'))]
-            for writers in WRITERS for deadline in DEADLINES]
-    print_table("write: ringloop's CPU per write, geometric mean of the sizes", ['write', '/liburing', '/syscalls'],
-                rows)
+    for contender in ('ringloop', 'ringloop-writer'):
+        rows = [[f'writers={writers},deadline={deadline}',
+                 *(ratio_text(ratio(context.results, writers, deadline, peer, contender))
+                   for peer in ('liburing', 'syscalls'))]
+                for writers in WRITERS for deadline in DEADLINES]
+        print_table(f'write: CPU per write of {contender}, geometric mean of the sizes',
+                    ['write', '/liburing', '/syscalls'], rows)
