@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import churn, echo, idle, nop, proxy, resp, timers, udp, write
+from . import churn, echo, file, idle, nop, proxy, resp, timers, udp, write
 from .results import geometric_mean, print_table
 
 
@@ -85,6 +85,22 @@ def write_goals(results):
                  write.ratio(results, 64, 'none', 'syscalls', 'ringloop-writer'))]
 
 
+def file_goals(results):
+    def slower(contender):
+        """How many times libuv's rate is that of a contender."""
+        return results.ratio(file.NAME, 'depth=32,mode=cached', 'libuv', contender, 'ops_per_s')
+
+    def cpu(mode, contender):
+        return results.ratio(file.NAME, f'depth=32,mode={mode}', contender, 'libuv', 'cpu_ns_per_op')
+
+    return [Goal(file.NAME, 'CPU per cached read, depth=32, ratio to libuv', 1 / 2.2,
+                 cpu('cached', 'ringloop'), cpu('cached', 'liburing')),
+            Goal(file.NAME, "libuv's cached reads per second, depth=32, ratio to ringloop's", 1 / 2.2,
+                 slower('ringloop'), slower('liburing')),
+            Goal(file.NAME, 'CPU per direct read, depth=32, ratio to libuv', 1 / 5,
+                 cpu('direct', 'ringloop'), cpu('direct', 'liburing'))]
+
+
 def udp_goals(results):
     return [Goal(udp.NAME, f'CPU per datagram, {case}, ratio to libuv', 0.85,
                  results.ratio(udp.NAME, case, 'ringloop', 'libuv', 'cpu_ns_per_op'),
@@ -101,7 +117,7 @@ def idle_goals(results):
 
 def goals_of(benches, results):
     makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals,
-              write.NAME: write_goals, resp.NAME: libuv_goals(resp, 'request', 0.80),
+              file.NAME: file_goals, write.NAME: write_goals, resp.NAME: libuv_goals(resp, 'request', 0.80),
               churn.NAME: libuv_goals(churn, 'connection', 1.00),
               proxy.NAME: libuv_goals(proxy, 'message', 0.85), udp.NAME: udp_goals,
               idle.NAME: idle_goals}
