@@ -165,7 +165,6 @@ static void rehome(struct loop_object *object, bool forked)
 
     if (!forked)
         return;
-    core->state |= WRITER_CHILD;
     (void)loop_writer_cancel_all(writer);
     writer_runs_drop(core);
     writer_work(core);

@@ -53,6 +53,7 @@ struct writer_run {
     uint64_t             begin, end;
     uint32_t             attempt; /* writes in the vectored write in flight */
     bool                 alone;   /* it has failed as a whole: its writes go one by one */
+    bool                 parents; /* this is the child of a fork: the parent lets it land */
 };
 
 enum writer_state {
@@ -61,7 +62,6 @@ enum writer_state {
     WRITER_DUE = 1u << 17,  /* what is queued leaves as soon as it can */
     WRITER_FULL = 1u << 18, /* so on_water was told */
     WRITER_HELD = 1u << 19, /* keeps the loop alive */
-    WRITER_CHILD = 1u << 20 /* of a fork: what was in flight is the parent's */
 };
 
 struct writer_core {
@@ -137,7 +137,7 @@ void writer_list_append(struct writer_list *list, struct writer_write *write);
 void writer_runs_work(struct writer_core *core);
 void writer_sync_work(struct writer_core *core);
 
-/* What waits to be started again ends, too: in the child of a fork. */
+/* In the child of a fork: all runs end. */
 void writer_runs_drop(struct writer_core *core);
 
 /* ---- writer.c */

@@ -54,7 +54,7 @@ static void run_failed(struct writer_run *run, int error)
     struct writer_core *core = run->core;
 
     if (error == -ERESTART) /* the loop has a new ring: the same again; where that might do it twice, not */
-        error = writer_is(core, WRITER_CHILD | LOOP_WRITER_APPEND) ? -ECANCELED : 0;
+        error = run->parents || writer_is(core, LOOP_WRITER_APPEND) ? -ECANCELED : 0;
     if (error == 0)
         return;
     if (error == -ECANCELED)
@@ -234,9 +234,13 @@ void writer_runs_work(struct writer_core *core)
 
 void writer_runs_drop(struct writer_core *core)
 {
-    for (uint32_t i = 0; i < core->options.runs_max; i++)
-        if (core->runs[i].first != NULL && core->runs[i].id == 0)
-            run_ends(&core->runs[i], -ECANCELED);
+    for (uint32_t i = 0; i < core->options.runs_max; i++) {
+        struct writer_run *run = &core->runs[i];
+
+        run->parents = true;
+        if (run->id == 0)
+            run_ends(run, -ECANCELED);
+    }
 }
 
 /* ---- syncs */

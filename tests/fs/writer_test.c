@@ -1,0 +1,1033 @@
+/* tests/fs/writer_test.c: the merging file writer on real files. */
+#include "tests/fs/scratch.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+enum { WRITES_MAX = 4096, BLOCK = 100 };
+
+struct write_log {
+    uint32_t calls;
+    uint32_t turn; /* of all callbacks: when this one came, counted from 1 */
+    int      error;
+    size_t   bytes;
+};
+
+static struct loop       *loop;
+static struct loop_writer writer;
+static struct write_log   logs[WRITES_MAX];
+static uint32_t           calls, closes, inside;
+static char               text[1 << 20]; /* what is written, mostly */
+
+static void written(struct loop_writer *by, int error, size_t bytes, void *arg)
+{
+    struct write_log *log = arg;
+
+    ck_assert_ptr_eq(by, &writer);
+    ck_assert_uint_eq(inside, 0);
+    log->calls++;
+    log->turn = ++calls;
+    log->error = error;
+    log->bytes = bytes;
+}
+
+static void closed(struct loop_writer *by)
+{
+    ck_assert_ptr_eq(by, &writer);
+    ck_assert_uint_eq(inside, 0);
+    closes++;
+    calls++;
+}
+
+static int file_open(const char *name, int flags)
+{
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | flags, 0600);
+
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
+static void start_on(int fd, const struct loop_writer_options *options)
+{
+    if (loop == NULL)
+        loop = test_loop_new(NULL);
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (char)('a' + (i * 7 + i / 251) % 26);
+    ck_assert_int_eq(loop_writer_open(loop, &writer, fd, options), 0);
+}
+
+static void start(const struct loop_writer_options *options)
+{
+    start_on(file_open("f", 0), options);
+}
+
+static int put(uint32_t i, const void *data, size_t size, int64_t offset, const struct loop_writer_terms *terms)
+{
+    int r;
+
+    inside++;
+    r = loop_writer_write(&writer, data, size, offset, written, &logs[i], terms);
+    inside--;
+    return r;
+}
+
+/* Block i, whose bytes are text's at its place. */
+static void put_block(uint32_t i)
+{
+    ck_assert_int_eq(put(i, text + (size_t)i * BLOCK, BLOCK, (int64_t)i * BLOCK, NULL), 0);
+}
+
+static void log_is(uint32_t i, int error, size_t bytes)
+{
+    ck_assert_msg(logs[i].calls == 1, "write %u was told %u times", i, logs[i].calls);
+    ck_assert_msg(logs[i].error == error && logs[i].bytes == bytes, "write %u: %d, %zu bytes, not %d, %zu", i,
+                  logs[i].error, logs[i].bytes, error, bytes);
+}
+
+static struct loop_writer_stats stats(void)
+{
+    struct loop_writer_stats result;
+
+    loop_writer_stats_get(&writer, &result);
+    return result;
+}
+
+static void until(uint32_t count)
+{
+    test_run_until(loop, &calls, count);
+}
+
+static void finish(void)
+{
+    loop_writer_close(&writer, closed);
+    test_run_until(loop, &closes, 1);
+    test_loop_free(loop);
+}
+
+static void file_is(const char *name, const void *data, size_t size)
+{
+    size_t found;
+    char  *all = scratch_read(name, &found);
+
+    ck_assert_uint_eq(found, size);
+    ck_assert_int_eq(memcmp(all, data, size), 0);
+    free(all);
+}
+
+/* ---- merging */
+
+/* Goal: adjacent writes of one turn leave as one, whatever their order, and each is told for itself. Method: 500 in
+ * order, backwards, or shuffled. */
+START_TEST(adjacent)
+{
+    enum { COUNT = 500 };
+
+    start(NULL);
+    for (uint32_t n = 0; n < COUNT; n++)
+        put_block(_i == 0 ? n : _i == 1 ? COUNT - 1 - n : n * 77 % COUNT);
+    ck_assert_uint_eq(calls, 0);
+    ck_assert_uint_eq(stats().queued, COUNT * BLOCK);
+    until(COUNT);
+    for (uint32_t i = 0; i < COUNT; i++)
+        log_is(i, 0, BLOCK);
+    ck_assert_uint_eq(stats().runs, 1);
+    ck_assert_uint_eq(stats().writes, COUNT);
+    ck_assert_uint_eq(stats().bytes, COUNT * BLOCK);
+    ck_assert_uint_eq(stats().queued, 0);
+    file_is("f", text, COUNT * BLOCK);
+    finish();
+}
+END_TEST
+
+/* Goal: what is not adjacent leaves apart, all of it, with more runs than may be in flight. Method: every other block,
+ * one place for a run, or the default. */
+START_TEST(apart)
+{
+    enum { COUNT = 100 };
+    char *all;
+
+    start(&(struct loop_writer_options){.runs_max = (uint32_t)_i});
+    for (uint32_t n = 0; n < COUNT; n++)
+        put_block(n * 2);
+    until(COUNT);
+    ck_assert_uint_eq(stats().runs, COUNT);
+    all = scratch_read("f", NULL);
+    for (uint32_t n = 0; n < COUNT; n++) {
+        log_is(n * 2, 0, BLOCK);
+        ck_assert_int_eq(memcmp(all + (size_t)n * 2 * BLOCK, text + (size_t)n * 2 * BLOCK, BLOCK), 0);
+    }
+    free(all);
+    finish();
+}
+END_TEST
+
+/* Goal: overlapping writes land in the order they were queued. Method: the same place again and again, and ranges that
+ * overlap by halves, in one turn; the model is memory. */
+START_TEST(overlapping)
+{
+    enum { COUNT = 300 };
+    static char model[COUNT * BLOCK + BLOCK];
+    size_t      end = 0;
+
+    start(NULL);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        size_t at = _i == 0 ? 0 : _i == 1 ? i * BLOCK / 2 : (i * 7919u) % 1000;
+
+        ck_assert_int_eq(put(i, text + i, BLOCK, (int64_t)at, NULL), 0);
+        memcpy(model + at, text + i, BLOCK);
+        end = at + BLOCK > end ? at + BLOCK : end;
+    }
+    until(COUNT);
+    for (uint32_t i = 0; i < COUNT; i++)
+        log_is(i, 0, BLOCK);
+    file_is("f", model, end);
+    finish();
+}
+END_TEST
+
+static uint32_t rounds;
+
+static void write_again(struct loop_writer *by, int error, size_t bytes, void *arg)
+{
+    ck_assert_int_eq(error, 0);
+    ck_assert_uint_eq(bytes, BLOCK);
+    calls++;
+    if (rounds++ < 200)
+        ck_assert_int_eq(loop_writer_write(by, text + rounds, BLOCK, 50, write_again, arg, NULL), 0);
+}
+
+/* Goal: the order holds between turns too: a write over one in flight waits for it. Method: a callback writes again
+ * while others write the same place in the same turn. */
+START_TEST(over_one_in_flight)
+{
+    start(NULL);
+    ck_assert_int_eq(put(0, text, 1 << 20, 0, NULL), 0);
+    test_turns(loop, 1); /* it is in flight, or has landed */
+    for (uint32_t i = 1; i <= 20; i++) {
+        ck_assert_int_eq(put(i, text + i, BLOCK, 10, NULL), 0);
+        test_turns(loop, 1);
+    }
+    ck_assert_int_eq(loop_writer_write(&writer, text, BLOCK, 50, write_again, NULL, NULL), 0);
+    until(21 + 201);
+    ck_assert_uint_gt(logs[20].turn, logs[0].turn);
+    {
+        char *all = scratch_read("f", NULL);
+
+        for (uint32_t i = 0; i < BLOCK; i++)
+            ck_assert_int_eq(all[50 + i], (char)('a' + ((200 + i) * 7 + (200 + i) / 251) % 26));
+        for (uint32_t i = 0; i < 40; i++)
+            ck_assert_int_eq(all[10 + i], (char)('a' + ((20 + i) * 7 + (20 + i) / 251) % 26));
+        free(all);
+    }
+    finish();
+}
+END_TEST
+
+/* Goal: pieces, large writes and many of them: limits of one vectored write are kept. Method: writes of 1024 pieces,
+ * one of several MiB, 3000 small ones. */
+START_TEST(limits_of_a_run)
+{
+    static struct iovec iov[1024];
+    static char         large[5 << 20];
+    size_t              end = 1024 * BLOCK;
+
+    start(&(struct loop_writer_options){.bytes_max = 32 << 20});
+    memset(large, 'L', sizeof(large));
+    for (uint32_t i = 0; i < 1024; i++)
+        iov[i] = (struct iovec){text + (size_t)i * BLOCK, i % 3 == 0 ? 0 : BLOCK};
+    ck_assert_int_eq(loop_writer_writev(&writer, iov, 1024, 0, written, &logs[0], NULL), 0);
+    memset(iov, 0, sizeof(iov)); /* it was copied */
+    ck_assert_int_eq(put(1, large, sizeof(large), (int64_t)end, NULL), 0);
+    for (uint32_t i = 2; i < 3002; i++)
+        ck_assert_int_eq(put(i, text + i, 10, (int64_t)(end + sizeof(large) + (i - 2) * 10), NULL), 0);
+    until(3002);
+    log_is(0, 0, 682 * BLOCK);
+    log_is(1, 0, sizeof(large));
+    for (uint32_t i = 2; i < 3002; i++)
+        log_is(i, 0, 10);
+    ck_assert_uint_le(stats().runs, 10);
+    {
+        char *all = scratch_read("f", NULL);
+
+        ck_assert_int_eq(memcmp(all, text + BLOCK, 2 * BLOCK), 0);
+        ck_assert_int_eq(memcmp(all + end, large, sizeof(large)), 0);
+        for (uint32_t i = 2; i < 3002; i++)
+            ck_assert_int_eq(memcmp(all + end + sizeof(large) + (i - 2) * 10, text + i, 10), 0);
+        free(all);
+    }
+    finish();
+}
+END_TEST
+
+/* Goal: places beyond 4 GiB. Method: a sparse file. */
+START_TEST(far_away)
+{
+    char    found[6];
+    int64_t at = INT64_C(5) << 30;
+    int     fd;
+
+    start(&(struct loop_writer_options){.position = at});
+    ck_assert_int_eq(put(0, "abc", 3, LOOP_AT_POSITION, NULL), 0);
+    ck_assert_int_eq(put(1, "def", 3, at + 3, NULL), 0);
+    ck_assert_int_eq(loop_writer_position(&writer), at + 3);
+    ck_assert_int_eq(put(2, "x", 1, INT64_MAX, NULL), -EINVAL);
+    until(2);
+    ck_assert_uint_eq(stats().runs, 1);
+    fd = open("f", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(pread(fd, found, 6, at), 6);
+    ck_assert_int_eq(memcmp(found, "abcdef", 6), 0);
+    test_close(fd);
+    finish();
+}
+END_TEST
+
+/* Goal: the own position moves at once, can be set, and goes along with writes at offsets. Method: both, mixed. */
+START_TEST(position)
+{
+    start(NULL);
+    ck_assert_int_eq(put(0, "abc", 3, LOOP_AT_POSITION, NULL), 0);
+    ck_assert_int_eq(put(1, "def", 3, LOOP_AT_POSITION, NULL), 0);
+    ck_assert_int_eq(loop_writer_position(&writer), 6);
+    ck_assert_int_eq(loop_writer_seek(&writer, 10), 0);
+    ck_assert_int_eq(put(2, "klm", 3, LOOP_AT_POSITION, NULL), 0);
+    ck_assert_int_eq(put(3, "ghij", 4, 6, NULL), 0);
+    ck_assert_int_eq(loop_writer_position(&writer), 13);
+    ck_assert_int_eq(loop_writer_seek(&writer, -1), -EINVAL);
+    until(4);
+    ck_assert_uint_eq(stats().runs, 1);
+    file_is("f", "abcdefghijklm", 13);
+    finish();
+}
+END_TEST
+
+/* ---- when it leaves */
+
+/* Goal: with a deadline writes of several turns leave together, and not before. Method: an hour, then a flush (0), the
+ * bytes (1) or the pieces (2) of a batch, a sync (3), a close (4); or a millisecond (5). */
+START_TEST(deadline)
+{
+    struct loop_writer_options options = {.deadline_ns = _i == 5 ? LOOP_MILLISECOND : 3600 * LOOP_SECOND,
+                                          .batch_bytes = 100000};
+    uint32_t                   count = _i == 1 ? 1000 : _i == 2 ? 1024 : 10;
+    uint64_t                   began = test_clock();
+
+    start(&options);
+    for (uint32_t i = 0; i < count; i++) {
+        ck_assert_int_eq(put(i, text + (size_t)i * 90, _i == 1 ? BLOCK : 90, (int64_t)i * (_i == 1 ? BLOCK : 90), NULL),
+                         0);
+        if (i % 5 == 0 && _i != 5)
+            test_turns(loop, 3);
+    }
+    if (_i != 5)
+        ck_assert_uint_eq(calls, 0);
+    if (_i == 0)
+        ck_assert_int_eq(loop_writer_flush(&writer), 0);
+    if (_i == 3)
+        ck_assert_int_eq(loop_writer_sync(&writer, NULL, NULL), 0);
+    if (_i == 4)
+        loop_writer_close(&writer, closed);
+    until(count);
+    if (_i == 5)
+        ck_assert_uint_ge(test_clock() - began, LOOP_MILLISECOND);
+    if (_i != 4)
+        ck_assert_uint_eq(stats().runs, 1);
+    for (uint32_t i = 0; i < count; i++)
+        log_is(i, 0, _i == 1 ? BLOCK : 90);
+    finish();
+}
+END_TEST
+
+/* Goal: what is written next to a run in flight gathers meanwhile. Method: a large write, then one small one a turn:
+ * far fewer runs than writes. */
+START_TEST(gathers_behind_a_run)
+{
+    enum { COUNT = 500 };
+
+    start(NULL);
+    ck_assert_int_eq(put(0, text, sizeof(text), LOOP_AT_POSITION, NULL), 0);
+    for (uint32_t i = 1; i <= COUNT; i++) {
+        ck_assert_int_eq(put(i, text + i, 10, LOOP_AT_POSITION, NULL), 0);
+        if (calls == 0)
+            test_turns(loop, 1);
+    }
+    until(COUNT + 1);
+    ck_assert_uint_eq(stats().bytes, sizeof(text) + COUNT * 10);
+    ck_assert_uint_lt(stats().runs, COUNT / 2);
+    finish();
+}
+END_TEST
+
+/* ---- memory */
+
+/* Goal: copied bytes may change after the call. Method: small and large ones. */
+START_TEST(copies)
+{
+    static char own[100000];
+
+    start(NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        size_t size = i == 0 ? 10 : 90000;
+
+        memcpy(own, text, size);
+        ck_assert_int_eq(put(i, own, size, LOOP_AT_POSITION, &(struct loop_writer_terms){.flags = LOOP_WRITER_COPY}),
+                         0);
+        memset(own, '-', size);
+    }
+    until(2);
+    {
+        char *all = scratch_read("f", NULL);
+
+        ck_assert_int_eq(memcmp(all, text, 10), 0);
+        ck_assert_int_eq(memcmp(all + 10, text, 90000), 0);
+        free(all);
+    }
+    finish();
+}
+END_TEST
+
+static uint32_t received;
+
+static void give_received(struct loop *on, const struct loop_result *result, void *arg)
+{
+    struct loop_writer_terms terms = {.release = result->buffer};
+
+    (void)arg;
+    ck_assert_int_gt(result->res, 0);
+    received++;
+    ck_assert_int_eq(put(received, result->data, (size_t)result->res, LOOP_AT_POSITION, &terms), 0);
+    ck_assert_int_eq(loop_buffer_return(on, result->buffer), -EINVAL); /* it is not ours any more */
+}
+
+/* Goal: a lent buffer that is given goes back when the bytes have landed. Method: received into it, small and large; a
+ * refused write leaves it. */
+START_TEST(given_buffer)
+{
+    struct loop_buffer_group_stats group;
+    int                            fds[2];
+
+    start(NULL);
+    test_socketpair(fds);
+    for (uint32_t i = 1; i <= 2; i++) {
+        size_t size = i == 1 ? 20 : 5000;
+
+        test_write(fds[1], text, size);
+        ck_assert_int_gt(
+            loop_recv(loop, fds[0], NULL, 0, 0, give_received, NULL, &(struct loop_terms){.flags = LOOP_LEND}), 0);
+        until(i);
+        log_is(i, 0, size);
+    }
+    ck_assert_int_eq(loop_buffer_group_stats_get(loop, LOOP_GROUP_DEFAULT, &group), 0);
+    ck_assert_uint_eq(group.out, 0);
+    ck_assert_int_eq(put(3, text, 1, 0, &(struct loop_writer_terms){.release = 12345}), -EINVAL);
+    test_close(fds[0]);
+    test_close(fds[1]);
+    finish();
+}
+END_TEST
+
+/* Goal: without memory each call fails or each write is told once, and nothing is lost. Method: every allocation of a
+ * short story fails in turn. */
+START_TEST(no_memory)
+{
+    for (uint64_t nth = 1; nth < 100; nth++) {
+        uint32_t accepted = 0;
+        uint64_t before;
+        int      fd = file_open("f", O_TRUNC), r;
+
+        memset(logs, 0, sizeof(logs));
+        memset(&writer, 0, sizeof(writer));
+        calls = closes = 0;
+        loop = test_loop_new(NULL);
+        before = atomic_load(&test_memory.failed);
+        atomic_store(&test_memory.fail_at, atomic_load(&test_memory.calls) + nth);
+        r = loop_writer_open(loop, &writer, fd, NULL);
+        if (r < 0) {
+            ck_assert_int_eq(r, -ENOMEM);
+            test_close(fd);
+        } else {
+            for (uint32_t i = 0; i < 40; i++) {
+                r = put(i, text, 700, (int64_t)i * 700, &(struct loop_writer_terms){.flags = LOOP_WRITER_COPY});
+                ck_assert(r == 0 || r == -ENOMEM);
+                accepted += r == 0;
+            }
+            r = loop_writer_sync(&writer, written, &logs[40]);
+            ck_assert(r == 0 || r == -ENOMEM);
+            accepted += r == 0;
+            until(accepted);
+            for (uint32_t i = 0; i <= 40; i++)
+                ck_assert(logs[i].calls <= 1 && logs[i].error == 0);
+            loop_writer_close(&writer, closed);
+            test_run_until(loop, &closes, 1);
+        }
+        atomic_store(&test_memory.fail_at, 0);
+        test_loop_free(loop);
+        if (atomic_load(&test_memory.failed) == before)
+            return;
+    }
+    ck_abort_msg("it never did without a failure");
+}
+END_TEST
+
+/* ---- syncs */
+
+/* Goal: many wishes share one sync, which comes after the writes. Method: 64 writers, each with a write and a wish, in
+ * one turn; a wish alone; two in a row. */
+START_TEST(group_commit)
+{
+    start(NULL);
+    for (uint32_t i = 0; i < 64; i++) {
+        put_block(i);
+        ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[100 + i]), 0);
+    }
+    until(128);
+    ck_assert_uint_eq(stats().runs, 1);
+    ck_assert_uint_eq(stats().syncs, 1);
+    for (uint32_t i = 0; i < 64; i++) {
+        log_is(i, 0, BLOCK);
+        log_is(100 + i, 0, 0);
+        ck_assert_uint_gt(logs[100 + i].turn, logs[i].turn);
+    }
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[200]), 0);
+    until(129);
+    log_is(200, 0, 0);
+    ck_assert_uint_eq(stats().syncs, 2);
+    finish();
+}
+END_TEST
+
+/* Goal: with LOOP_WRITER_SYNC a batch costs one sync, and its writes are told after it. Method: 64 writes together;
+ * then non-adjacent ones. */
+START_TEST(sync_each_batch)
+{
+    start(&(struct loop_writer_options){.flags = LOOP_WRITER_SYNC});
+    for (uint32_t i = 0; i < 64; i++)
+        put_block(i);
+    until(64);
+    ck_assert_uint_eq(stats().syncs, 1);
+    for (uint32_t i = 0; i < 40; i++)
+        put_block(100 + 2 * i);
+    until(104);
+    ck_assert_uint_eq(stats().syncs, 2);
+    for (uint32_t i = 0; i < 40; i++)
+        log_is(100 + 2 * i, 0, BLOCK);
+    finish();
+}
+END_TEST
+
+/* Goal: a sync asked for before a close is done, and told before it. Method: both at once; and without callbacks. */
+START_TEST(sync_then_close)
+{
+    start(NULL);
+    put_block(0);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[1]), 0);
+    ck_assert_int_eq(loop_writer_sync(&writer, NULL, NULL), 0);
+    loop_writer_close(&writer, closed);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[2]), -EINVAL);
+    test_run(loop);
+    log_is(0, 0, BLOCK);
+    log_is(1, 0, 0);
+    ck_assert_uint_eq(calls, 3);
+    finish();
+}
+END_TEST
+
+/* ---- errors */
+
+/* Goal: what has room lands, what has none is told, byte by byte. Method: a tmpfs that fills up in the midst of a run;
+ * afterwards what lies in the room that is there still lands. */
+START_TEST(disk_full)
+{
+    enum { SIZE = 3000, COUNT = 60 };
+    size_t room = 0, found;
+    char  *all;
+
+    if (!scratch_mount("small", 65536)) {
+        test_skip("a tmpfs cannot be mounted");
+        return;
+    }
+    start_on(file_open("small/f", 0), NULL);
+    for (uint32_t i = 0; i < COUNT; i++)
+        ck_assert_int_eq(put(i, text + (size_t)i * SIZE, SIZE, (int64_t)i * SIZE, NULL), 0);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[COUNT]), 0);
+    until(COUNT + 1);
+    all = scratch_read("small/f", &found);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        ck_assert_uint_eq(logs[i].calls, 1);
+        if (logs[i].error == 0)
+            ck_assert_uint_eq(logs[i].bytes, SIZE);
+        else
+            ck_assert_int_eq(logs[i].error, -ENOSPC);
+        ck_assert(logs[i].error == 0 || logs[i].bytes < SIZE);
+        ck_assert_int_eq(memcmp(all + (size_t)i * SIZE, text + (size_t)i * SIZE, logs[i].bytes), 0);
+        room += logs[i].bytes;
+    }
+    free(all);
+    ck_assert_uint_eq(room, stats().bytes);
+    ck_assert_uint_ge(room, 40000);
+    ck_assert_int_eq(logs[0].error, 0);
+    ck_assert_int_eq(logs[COUNT - 1].error, -ENOSPC);
+    log_is(COUNT, -ENOSPC, 0); /* the sync knows */
+    put_block(COUNT + 1);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[COUNT + 2]), 0);
+    until(COUNT + 3);
+    log_is(COUNT + 1, 0, BLOCK);
+    log_is(COUNT + 2, 0, 0); /* told once */
+    finish();
+}
+END_TEST
+
+/* Goal: a limit of the file's size cuts a run where it stands. Method: RLIMIT_FSIZE in the midst of a write; far away,
+ * since libcheck writes to a file, too. */
+START_TEST(too_big)
+{
+    enum { BASE = 64 << 20, LIMIT = BASE + 1050, COUNT = 20 };
+    struct rlimit limit = {LIMIT, RLIM_INFINITY};
+    char          found[1100];
+    int           fd;
+
+    ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    start(&(struct loop_writer_options){.position = BASE});
+    for (uint32_t i = 0; i < COUNT; i++)
+        ck_assert_int_eq(put(i, text + (size_t)i * BLOCK, BLOCK, LOOP_AT_POSITION, NULL), 0);
+    until(COUNT);
+    for (uint32_t i = 0; i < COUNT; i++)
+        log_is(i, i < 10 ? 0 : -EFBIG, i < 10 ? BLOCK : i == 10 ? 50 : 0);
+    fd = file_open("f", 0);
+    ck_assert_int_eq(pread(fd, found, sizeof(found), BASE), 1050);
+    ck_assert_int_eq(memcmp(found, text, 1050), 0);
+    test_close(fd);
+    finish();
+}
+END_TEST
+
+/* Goal: one who gives memory that is none hurts nobody else. Method: an address in the midst of a run that cannot be
+ * read; half of it can. */
+START_TEST(bad_memory)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char  *memory = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    memset(memory, 'm', page);
+    ck_assert_int_eq(mprotect(memory + page, page, PROT_NONE), 0);
+    start(NULL);
+    for (uint32_t i = 0; i < 20; i++) {
+        if (i == 7)
+            ck_assert_int_eq(put(i, memory + page - 40, BLOCK, (int64_t)i * BLOCK, NULL), 0);
+        else if (i == 13)
+            ck_assert_int_eq(put(i, memory + page, BLOCK, (int64_t)i * BLOCK, NULL), 0);
+        else
+            put_block(i);
+    }
+    until(20);
+    for (uint32_t i = 0; i < 20; i++) {
+        if (i != 7 && i != 13)
+            log_is(i, 0, BLOCK);
+    }
+    ck_assert_int_eq(logs[7].error, -EFAULT);
+    ck_assert_uint_le(logs[7].bytes, 40);
+    log_is(13, -EFAULT, 0);
+    {
+        char *all = scratch_read("f", NULL);
+
+        ck_assert_int_eq(memcmp(all, text, 7 * BLOCK), 0);
+        ck_assert_int_eq(memcmp(all + 8 * BLOCK, text + 8 * BLOCK, 5 * BLOCK), 0);
+        ck_assert_int_eq(memcmp(all + 14 * BLOCK, text + 14 * BLOCK, 6 * BLOCK), 0);
+        free(all);
+    }
+    finish();
+    ck_assert_int_eq(munmap(memory, 2 * page), 0);
+}
+END_TEST
+
+/* Goal: an error of the whole vector hits only whose fault it is. Method: O_DIRECT, where one write of many is not
+ * aligned. */
+START_TEST(direct_unaligned)
+{
+    enum { SIZE = 4096, COUNT = 10 };
+    char *memory;
+    int   fd = open("f", O_RDWR | O_CREAT | O_CLOEXEC | O_DIRECT, 0600);
+
+    if (fd < 0) {
+        test_skip("no O_DIRECT here");
+        return;
+    }
+    ck_assert_int_eq(posix_memalign((void **)&memory, SIZE, (COUNT + 1) * SIZE), 0);
+    memset(memory, 'd', (COUNT + 1) * SIZE);
+    start_on(fd, NULL);
+    for (uint32_t i = 0; i < COUNT; i++)
+        ck_assert_int_eq(put(i, memory + i * SIZE + (i == 4 ? 1 : 0), SIZE, (int64_t)i * SIZE, NULL), 0);
+    until(COUNT);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        if (i != 4)
+            log_is(i, 0, SIZE);
+    }
+    ck_assert_uint_eq(logs[4].calls, 1);
+    ck_assert(logs[4].error == -EINVAL || logs[4].error == 0); /* some devices take it */
+    finish();
+    free(memory);
+}
+END_TEST
+
+/* ---- cancelling, limits */
+
+/* Goal: cancelled writes have not left, end once, and not from inside; others go on. Method: every third by its arg,
+ * before a turn; then all; those in flight end by themselves. */
+START_TEST(cancelled)
+{
+    start(NULL);
+    for (uint32_t i = 0; i < 30; i++)
+        put_block(i);
+    inside++;
+    for (uint32_t i = 0; i < 30; i += 3)
+        ck_assert_int_eq(loop_writer_cancel(&writer, &logs[i]), 1);
+    ck_assert_int_eq(loop_writer_cancel(&writer, &logs[0]), 0);
+    inside--;
+    until(30);
+    for (uint32_t i = 0; i < 30; i++)
+        log_is(i, i % 3 == 0 ? -ECANCELED : 0, i % 3 == 0 ? 0 : BLOCK);
+    for (uint32_t i = 100; i < 110; i++)
+        put_block(i);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[200]), 0);
+    ck_assert_int_eq(loop_writer_cancel_all(&writer), 10);
+    until(41);
+    for (uint32_t i = 100; i < 110; i++)
+        log_is(i, -ECANCELED, 0);
+    log_is(200, 0, 0);
+    finish();
+}
+END_TEST
+
+/* Goal: the same of writes that are sorted already and wait for a place. Method: many runs, one at a time, cancelled
+ * when the first of them are told. */
+START_TEST(cancelled_in_the_batch)
+{
+    enum { COUNT = 200 };
+    uint32_t ended = 0;
+    int      asked;
+
+    start(&(struct loop_writer_options){.runs_max = 1});
+    for (uint32_t i = 0; i < COUNT; i++)
+        put_block(2 * i);
+    until(3);
+    asked = loop_writer_cancel_all(&writer);
+    ck_assert_int_ge(asked, 1);
+    until(COUNT);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        ck_assert_uint_eq(logs[2 * i].calls, 1);
+        ended += logs[2 * i].error == -ECANCELED;
+    }
+    ck_assert_uint_eq(ended, (uint32_t)asked);
+    ck_assert_uint_eq(stats().runs, COUNT - ended);
+    finish();
+}
+END_TEST
+
+static uint32_t full_told, low_told;
+
+static void on_water(struct loop_writer *by, bool full)
+{
+    ck_assert_ptr_eq(by, &writer);
+    ck_assert_uint_eq(inside, 0);
+    if (full)
+        full_told++;
+    else
+        low_told++;
+}
+
+/* Goal: the limit of bytes refuses and counts; the marks are told in turn. Method: blocks up to the limit. */
+START_TEST(water)
+{
+    start(&(struct loop_writer_options){
+        .bytes_max = 20 * BLOCK, .bytes_high = 10 * BLOCK, .bytes_low = 2 * BLOCK, .on_water = on_water});
+    for (uint32_t i = 0; i < 20; i++)
+        put_block(i);
+    ck_assert_int_eq(put(20, text, 1, 0, NULL), -ENOBUFS);
+    ck_assert_uint_eq(stats().refused, 1);
+    test_run_until(loop, &full_told, 1);
+    test_run_until(loop, &low_told, 1);
+    for (uint32_t i = 30; i < 40; i++)
+        put_block(i);
+    until(30);
+    ck_assert_uint_eq(full_told, 1);
+    ck_assert_uint_eq(low_told, 1);
+    finish();
+}
+END_TEST
+
+/* ---- kinds of files */
+
+/* Goal: a file that appends: all writes land whole at its end, in order, beside those of others. Method: O_APPEND, or
+ * the flag on a slot; another descriptor appends in between. */
+START_TEST(appending)
+{
+    enum { COUNT = 200 };
+    struct loop_writer_options options = {.flags = _i == 0 ? 0 : LOOP_WRITER_APPEND};
+    int                        other, fd = file_open("f", _i == 0 ? O_APPEND : 0), at = fd;
+    uint32_t                   next = 0, others = 0;
+    size_t                     size;
+    char                      *all;
+
+    loop = test_loop_new(NULL);
+    if (_i == 1) {
+        ck_assert_int_eq(loop_files_init(loop, NULL), 0);
+        at = loop_file_register(loop, fd);
+        ck_assert_int_ge(at, 0);
+    }
+    start_on(at, &options);
+    other = open("f", O_WRONLY | O_APPEND | O_CLOEXEC);
+    ck_assert_int_eq(put(0, "x", 1, 0, NULL), -EINVAL);
+    ck_assert_int_eq(loop_writer_position(&writer), -EINVAL);
+    ck_assert_int_eq(loop_writer_seek(&writer, 0), -EINVAL);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        char line[8];
+
+        (void)snprintf(line, sizeof(line), "%05u\n", i);
+        ck_assert_int_eq(put(i, line, 6, LOOP_AT_POSITION, &(struct loop_writer_terms){.flags = LOOP_WRITER_COPY}), 0);
+        if (i % 10 == 0) {
+            test_turns(loop, 1);
+            test_write(other, "other\n", 6);
+        }
+        if (i % 50 == 7)
+            ck_assert_int_eq(loop_writer_cancel(&writer, &logs[i]), 1);
+    }
+    until(COUNT);
+    all = scratch_read("f", &size);
+    ck_assert_uint_eq(size, (COUNT - 4 + COUNT / 10) * 6);
+    for (size_t i = 0; i < size; i += 6) {
+        if (memcmp(all + i, "other\n", 6) == 0) {
+            others++;
+            continue;
+        }
+        next += next % 50 == 7;
+        ck_assert_uint_eq((uint32_t)strtoul(all + i, NULL, 10), next++);
+    }
+    ck_assert_uint_eq(others, COUNT / 10);
+    free(all);
+    test_close(other);
+    if (_i == 1)
+        test_close(fd);
+    finish();
+}
+END_TEST
+
+/* Goal: a registered file is written to, and its slot closed. Method: an automatic slot filled by an open. */
+START_TEST(registered_file)
+{
+    struct test_log opened = {0};
+
+    loop = test_loop_new(NULL);
+    ck_assert_int_eq(loop_files_init(loop, NULL), 0);
+    ck_assert_int_gt(
+        loop_openat_direct(loop, AT_FDCWD, "f", O_RDWR | O_CREAT, 0600, LOOP_SLOT_AUTO, test_log_cb, &opened, NULL), 0);
+    test_run(loop);
+    ck_assert_int_ge(opened.last.res, LOOP_FIXED_FLAG);
+    start_on(opened.last.res, NULL);
+    for (uint32_t i = 0; i < 10; i++)
+        put_block(i);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[10]), 0);
+    until(11);
+    log_is(10, 0, 0);
+    ck_assert_int_eq(loop_writer_fd(&writer), opened.last.res);
+    file_is("f", text, 10 * BLOCK);
+    finish();
+}
+END_TEST
+
+/* Goal: bad values are refused, and change nothing. Method: each of them. */
+START_TEST(bad_arguments)
+{
+    struct loop_writer zero = {0};
+    int                fds[2], read_only;
+    char               byte = 0;
+
+    start(NULL);
+    ck_assert_int_eq(loop_writer_open(loop, &writer, 0, NULL), -EBUSY);
+    ck_assert_int_eq(loop_writer_open(loop, NULL, 0, NULL), -EINVAL);
+    ck_assert_int_eq(loop_writer_open(loop, &zero, -1, NULL), -EBADF);
+    ck_assert_int_eq(loop_writer_open(loop, &zero, 999, NULL), -EBADF);
+    test_pipe(fds);
+    ck_assert_int_eq(loop_writer_open(loop, &zero, fds[1], NULL), -EINVAL);
+    read_only = open("f", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(loop_writer_open(loop, &zero, read_only, NULL), -EBADF);
+    const struct loop_writer_options wrong[] = {
+        {.flags = 1u << 4},
+        {.runs_max = 257},
+        {.position = -1},
+        {.bytes_max = 1000, .bytes_low = 500},
+        {.flags = LOOP_WRITER_APPEND, .position = 1},
+        {.batch_bytes = UINT32_MAX},
+    };
+    for (size_t i = 0; i < TEST_COUNT(wrong); i++)
+        ck_assert_int_eq(loop_writer_open(loop, &zero, loop_writer_fd(&writer), &wrong[i]), -EINVAL);
+    ck_assert_int_eq(put(0, text, 0, 0, NULL), -EINVAL);
+    ck_assert_int_eq(put(0, NULL, 1, 0, NULL), -EINVAL);
+    ck_assert_int_eq(put(0, text, 1, -2, NULL), -EINVAL);
+    ck_assert_int_eq(put(0, text, (size_t)1 << 31, 0, NULL), -EINVAL);
+    ck_assert_int_eq(put(0, text, 1, 0, &(struct loop_writer_terms){.flags = 2}), -EINVAL);
+    ck_assert_int_eq(loop_writer_writev(&writer, NULL, 1, 0, written, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_writer_writev(&writer, &(struct iovec){&byte, 1}, 1025, 0, written, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_writer_write(&zero, text, 1, 0, written, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_writer_sync(&zero, written, NULL), -EINVAL);
+    ck_assert_int_eq(loop_writer_flush(&zero), -EINVAL);
+    ck_assert_int_eq(loop_writer_cancel_all(&zero), -EINVAL);
+    ck_assert_int_eq(loop_writer_position(&zero), -EINVAL);
+    ck_assert_int_eq(loop_writer_fd(&zero), -EBADF);
+    loop_writer_close(&zero, closed);
+    test_turns(loop, 3);
+    ck_assert_uint_eq(calls, 0);
+    test_close(fds[0]);
+    test_close(fds[1]);
+    test_close(read_only);
+    finish();
+}
+END_TEST
+
+/* ---- life */
+
+/* Goal: a close lets everything land first, calls back last and once, and the structure can be opened anew in there.
+ * Method: writes and a close in one turn; a second close; a descriptor that is kept. */
+static void open_anew(struct loop_writer *by)
+{
+    closes++;
+    ck_assert_int_eq(loop_writer_fd(by), -EBADF);
+    ck_assert_int_eq(loop_writer_open(loop, by, file_open("g", 0), NULL), 0);
+    ck_assert_int_eq(loop_writer_write(by, "again", 5, 0, written, &logs[50], NULL), 0);
+}
+
+START_TEST(close_waits)
+{
+    int fd = file_open("f", 0);
+
+    start_on(fd, &(struct loop_writer_options){.flags = LOOP_WRITER_KEEP_FD});
+    for (uint32_t i = 0; i < 10; i++)
+        put_block(i);
+    ck_assert(!loop_writer_closing(&writer));
+    loop_writer_close(&writer, open_anew);
+    loop_writer_close(&writer, closed);
+    ck_assert(loop_writer_closing(&writer));
+    ck_assert_int_eq(put(20, text, 1, 0, NULL), -EINVAL);
+    test_run_until(loop, &closes, 1);
+    ck_assert_uint_eq(calls, 10);
+    file_is("f", text, 10 * BLOCK);
+    test_close(fd);
+    closes = 0;
+    finish();
+    log_is(50, 0, 5);
+    file_is("g", "again", 5);
+}
+END_TEST
+
+static void close_inside(struct loop_writer *by, int error, size_t bytes, void *arg)
+{
+    (void)bytes;
+    ck_assert_int_eq(error, 0);
+    calls++;
+    if (arg != NULL)
+        loop_writer_close(by, closed);
+}
+
+/* Goal: a callback may close; what is queued still lands. Method: the first of many callbacks does. */
+START_TEST(closed_in_a_callback)
+{
+    start(NULL);
+    for (uint32_t i = 0; i < 10; i++)
+        ck_assert_int_eq(loop_writer_write(&writer, text + (size_t)i * BLOCK, BLOCK, (int64_t)i * BLOCK, close_inside,
+                                           i == 0 ? &writer : NULL, NULL),
+                         0);
+    test_run(loop);
+    ck_assert_uint_eq(calls, 11);
+    ck_assert_uint_eq(closes, 1);
+    file_is("f", text, 10 * BLOCK);
+    test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: the end of the loop ends every write, and closes. Method: queued (0), waiting for a deadline (1), in flight
+ * (2).
+ */
+START_TEST(loop_ends)
+{
+    start(&(struct loop_writer_options){.on_close = closed, .deadline_ns = _i == 1 ? LOOP_SECOND : 0, .runs_max = 1});
+    for (uint32_t i = 0; i < 10; i++)
+        put_block(i * 2);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[100]), 0);
+    if (_i == 2)
+        test_turns(loop, 1);
+    test_loop_drop(loop);
+    ck_assert_uint_eq(closes, 1);
+    for (uint32_t i = 0; i < 10; i++) {
+        ck_assert_uint_eq(logs[i * 2].calls, 1);
+        ck_assert(logs[i * 2].error == 0 || logs[i * 2].error == -ECANCELED);
+        ck_assert_uint_eq(logs[i * 2].bytes, logs[i * 2].error == 0 ? BLOCK : 0);
+    }
+    ck_assert_uint_eq(logs[100].calls, 1);
+}
+END_TEST
+
+/* Goal: with LOOP_WRITER_UNREF only what is queued keeps the loop alive, a deadline included. Method: runs that return.
+ */
+START_TEST(unreferenced)
+{
+    start(&(struct loop_writer_options){.flags = LOOP_WRITER_UNREF, .deadline_ns = LOOP_MILLISECOND});
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    put_block(0);
+    test_run(loop);
+    log_is(0, 0, BLOCK);
+    ck_assert_int_eq(loop_writer_sync(&writer, written, &logs[1]), 0);
+    test_run(loop);
+    log_is(1, 0, 0);
+    ck_assert_ptr_eq(loop_writer_loop(&writer), loop);
+    finish();
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("fs/writer");
+    TCase *tc = test_case(suite, "merging");
+
+    tcase_add_checked_fixture(tc, scratch_make, scratch_remove);
+    tcase_add_loop_test(tc, adjacent, 0, 3);
+    tcase_add_loop_test(tc, apart, 0, 3);
+    tcase_add_loop_test(tc, overlapping, 0, 3);
+    tcase_add_test(tc, over_one_in_flight);
+    tcase_add_test(tc, limits_of_a_run);
+    tcase_add_test(tc, far_away);
+    tcase_add_test(tc, position);
+    tcase_add_loop_test(tc, deadline, 0, 6);
+    tcase_add_test(tc, gathers_behind_a_run);
+    tc = test_case(suite, "memory");
+    tcase_add_checked_fixture(tc, scratch_make, scratch_remove);
+    tcase_add_test(tc, copies);
+    tcase_add_test(tc, given_buffer);
+    tcase_add_test(tc, no_memory);
+    tc = test_case(suite, "sync");
+    tcase_add_checked_fixture(tc, scratch_make, scratch_remove);
+    tcase_add_test(tc, group_commit);
+    tcase_add_test(tc, sync_each_batch);
+    tcase_add_test(tc, sync_then_close);
+    tc = test_case(suite, "errors");
+    tcase_add_checked_fixture(tc, scratch_make, scratch_remove);
+    tcase_add_test(tc, disk_full);
+    tcase_add_test(tc, too_big);
+    tcase_add_test(tc, bad_memory);
+    tcase_add_test(tc, direct_unaligned);
+    tcase_add_test(tc, cancelled);
+    tcase_add_test(tc, cancelled_in_the_batch);
+    tcase_add_test(tc, water);
+    tc = test_case(suite, "life");
+    tcase_add_checked_fixture(tc, scratch_make, scratch_remove);
+    tcase_add_loop_test(tc, appending, 0, 2);
+    tcase_add_test(tc, registered_file);
+    tcase_add_test(tc, bad_arguments);
+    tcase_add_test(tc, close_waits);
+    tcase_add_test(tc, closed_in_a_callback);
+    tcase_add_loop_test(tc, loop_ends, 0, 3);
+    tcase_add_test(tc, unreferenced);
+    return suite;
+}
