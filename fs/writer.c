@@ -317,7 +317,7 @@ static void queue(struct writer_core *core, struct writer_write *write)
 }
 
 /* When it leaves. */
-static void queued(struct writer_core *core)
+static void write_queued(struct writer_core *core)
 {
     if (core->options.deadline_ns == 0 || core->queued_bytes >= core->options.batch_bytes ||
         core->queued_pieces >= WRITER_PIECES_MAX || writer_is(core, WRITER_DUE))
@@ -340,6 +340,30 @@ static int check_write(struct writer_core *core, size_t size, int64_t offset, co
         return -ENOBUFS;
     }
     return 0;
+}
+
+/* Its bytes are copied, or stay in the buffer until they have landed. */
+static void give_buffer(struct writer_core *core, struct writer_write *write, loop_buffer buffer, bool copied)
+{
+    if (copied) {
+        (void)loop_buffer_return(core->loop, buffer);
+    } else {
+        buffer_hand_over(core->loop, buffer);
+        write->release = buffer;
+    }
+}
+
+static void accept_write(struct writer_core *core, struct writer_write *write, int64_t offset)
+{
+    write->offset = offset == LOOP_AT_POSITION ? core->position : (uint64_t)offset;
+    if (offset == LOOP_AT_POSITION)
+        core->position += write->size;
+    core->stats.writes++;
+    core->stats.queued += write->size;
+    core->queued_bytes += write->size;
+    core->queued_pieces += write->iov_count;
+    queue(core, write);
+    write_queued(core);
 }
 
 int loop_writer_writev(struct loop_writer *writer, const struct iovec *iov, size_t iov_count, int64_t offset,
@@ -366,21 +390,9 @@ int loop_writer_writev(struct loop_writer *writer, const struct iovec *iov, size
         return -ENOMEM;
     write->cb = cb;
     write->arg = arg;
-    write->offset = offset == LOOP_AT_POSITION ? core->position : (uint64_t)offset;
-    if (offset == LOOP_AT_POSITION)
-        core->position += size;
-    if (terms->release != 0 && copy) {
-        (void)loop_buffer_return(core->loop, terms->release);
-    } else if (terms->release != 0) {
-        buffer_hand_over(core->loop, terms->release);
-        write->release = terms->release;
-    }
-    core->stats.writes++;
-    core->stats.queued += size;
-    core->queued_bytes += size;
-    core->queued_pieces += write->iov_count;
-    queue(core, write);
-    queued(core);
+    if (terms->release != 0)
+        give_buffer(core, write, terms->release, copy);
+    accept_write(core, write, offset);
     return 0;
 }
 
