@@ -87,11 +87,17 @@ static void finish_close(struct writer_core *core)
         on_close(writer);
 }
 
+/* The descriptor is gone, whatever the result says. */
 static void close_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
+    struct writer_core *core = arg;
+
     (void)loop;
-    (void)result; /* the descriptor is gone, whatever it says */
-    finish_close(arg);
+    core->close_id = 0;
+    if (result->res == -ERESTART) /* but then not: the loop has a new ring */
+        writer_work(core);
+    else
+        finish_close(core);
 }
 
 /* By the ring, since for some file systems the last close writes what is left. */
@@ -151,21 +157,40 @@ void loop_writer_close(struct loop_writer *writer, loop_writer_close_cb *on_clos
 
 /* ---- the loop's view */
 
+/* Those that have not left. Those in the batch end when it is their turn there. */
+static int end_queued(struct writer_core *core, bool all, const void *arg, int error)
+{
+    struct writer_write *next;
+    int                  count = 0;
+
+    for (struct writer_write *write = core->live.next; write != &core->live; write = next) {
+        next = write->next;
+        if ((write->flags & (WRITE_SYNC | WRITE_STARTED | WRITE_CANCELED)) != 0 || (!all && write->arg != arg))
+            continue;
+        if ((write->flags & WRITE_BATCHED) != 0) {
+            write->flags |= WRITE_CANCELED;
+            write->error = error;
+        } else {
+            writer_write_ends(core, write, error);
+        }
+        count++;
+    }
+    return count;
+}
+
 static void close_object(struct loop_object *object)
 {
     loop_writer_close(container_of(object, struct loop_writer, priv.object), NULL);
 }
 
-/* What a child finds queued, its parent writes. Restarting by itself is safe for others: the same bytes go to the same
- * place, before anything behind them. */
+/* What a child finds queued, its parent writes. */
 static void rehome(struct loop_object *object, bool forked)
 {
-    struct loop_writer *writer = container_of(object, struct loop_writer, priv.object);
-    struct writer_core *core = writer->priv.core;
+    struct writer_core *core = container_of(object, struct loop_writer, priv.object)->priv.core;
 
     if (!forked)
         return;
-    (void)loop_writer_cancel_all(writer);
+    (void)end_queued(core, true, NULL, -EOWNERDEAD);
     writer_runs_drop(core);
     writer_work(core);
 }
@@ -436,23 +461,13 @@ int loop_writer_sync(struct loop_writer *writer, loop_writer_cb *cb, void *arg)
 
 static int cancel(struct loop_writer *writer, const char *call, bool all, const void *arg)
 {
-    struct writer_core  *core = writer->priv.core;
-    struct writer_write *next;
-    int                  count = 0;
+    struct writer_core *core = writer->priv.core;
+    int                 count;
 
     if (core == NULL)
         return -EINVAL;
     loop_check_owner(core->loop, call);
-    for (struct writer_write *write = core->live.next; write != &core->live; write = next) {
-        next = write->next;
-        if ((write->flags & (WRITE_SYNC | WRITE_STARTED | WRITE_CANCELED)) != 0 || (!all && write->arg != arg))
-            continue;
-        if ((write->flags & WRITE_BATCHED) != 0)
-            write->flags |= WRITE_CANCELED;
-        else
-            writer_write_ends(core, write, -ECANCELED);
-        count++;
-    }
+    count = end_queued(core, all, arg, -ECANCELED);
     if (count > 0)
         writer_work(core);
     return count;

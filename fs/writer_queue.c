@@ -92,7 +92,7 @@ void writer_write_ends(struct writer_core *core, struct writer_write *write, int
     }
     leave_live(core, write);
     write->error = error;
-    if (error != 0 && error != -ECANCELED && core->error == 0)
+    if (error != 0 && error != -ECANCELED && error != -EOWNERDEAD && core->error == 0)
         core->error = error;
     writer_list_append(error == 0 && writer_is(core, LOOP_WRITER_SYNC) ? &core->landed : &core->told, write);
 }

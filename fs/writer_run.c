@@ -53,11 +53,11 @@ static void run_failed(struct writer_run *run, int error)
 {
     struct writer_core *core = run->core;
 
-    if (error == -ERESTART) /* the loop has a new ring: the same again; where that might do it twice, not */
-        error = run->parents || writer_is(core, LOOP_WRITER_APPEND) ? -ECANCELED : 0;
-    if (error == 0)
+    /* The loop has a new ring; with the second nobody knows what the old one has done. The same bytes at the same place
+     * do no harm, but for those of a parent. */
+    if (error == -ERESTART || (error == -EOWNERDEAD && !run->parents && !writer_is(core, LOOP_WRITER_APPEND)))
         return;
-    if (error == -ECANCELED)
+    if (error == -ECANCELED || error == -EOWNERDEAD)
         run_ends(run, error);
     else if (run->attempt > 1)
         run->alone = true;
@@ -152,7 +152,7 @@ static void drop_cancelled(struct writer_core *core)
 
     while ((write = core->batch) != NULL && (write->flags & WRITE_CANCELED) != 0) {
         core->batch = write->behind;
-        writer_write_ends(core, write, -ECANCELED);
+        writer_write_ends(core, write, write->error);
     }
 }
 
@@ -239,7 +239,7 @@ void writer_runs_drop(struct writer_core *core)
 
         run->parents = true;
         if (run->id == 0)
-            run_ends(run, -ECANCELED);
+            run_ends(run, -EOWNERDEAD);
     }
 }
 

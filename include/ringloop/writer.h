@@ -21,8 +21,9 @@ LOOP_BEGIN_DECLS
 struct loop_writer;
 
 /* Of a write: error 0 when all of it has landed: in the file as others see it, with LOOP_WRITER_SYNC on the disk.
- * Otherwise what writing these very bytes gave (-ENOSPC, -EFBIG, -EIO, -EFAULT), what the sync gave, or -ECANCELED;
- * bytes, from its beginning, have landed all the same. Of a sync: bytes is 0. */
+ * Otherwise what writing these very bytes gave (-ENOSPC, -EFBIG, -EIO, -EFAULT), what the sync gave, -ECANCELED, or
+ * -EOWNERDEAD (fork.h: the parent writes it); bytes, from its beginning, have landed all the same. Of a sync: bytes is
+ * 0. */
 typedef void loop_writer_cb(struct loop_writer *writer, int error, size_t bytes, void *arg);
 
 typedef void loop_writer_close_cb(struct loop_writer *writer);

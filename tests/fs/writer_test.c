@@ -2,10 +2,12 @@
 #include "tests/fs/scratch.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 enum { WRITES_MAX = 4096, BLOCK = 100 };
 
@@ -986,6 +988,100 @@ START_TEST(unreferenced)
 }
 END_TEST
 
+/* The child's part: 0, or where it went wrong. */
+static int child_writes(void)
+{
+    uint32_t before = calls;
+
+    if (loop_fork(loop) != 0)
+        return 1;
+    for (int i = 0; i < 10000 && calls < 200; i++)
+        if (loop_run(loop, LOOP_RUN_NOWAIT) < 0)
+            return 2;
+    for (uint32_t i = before; i < 200; i++)
+        if (logs[i].calls != 1 || logs[i].error != -EOWNERDEAD || logs[i].bytes != 0)
+            return 3;
+    if (put(300, "child", 5, 0, NULL) != 0)
+        return 4;
+    loop_writer_close(&writer, closed);
+    if (loop_run(loop, LOOP_RUN_DEFAULT) != 0 || closes != 1 || logs[300].error != 0 || logs[300].bytes != 5)
+        return 5;
+    return loop_destroy(loop) == 0 ? 0 : 6;
+}
+
+/* Goal: in a child what was queued ends, and its own is written; the parent's lands all the same. Method: a fork with
+ * some in flight, in the batch and queued. */
+START_TEST(in_a_child)
+{
+    int   status;
+    pid_t pid;
+
+    start(&(struct loop_writer_options){.runs_max = 1});
+    for (uint32_t i = 0; i < 100; i++)
+        ck_assert_int_eq(put(i, text + i, 10, 100 + i * 20, NULL), 0);
+    test_turns(loop, 1);
+    for (uint32_t i = 100; i < 200; i++)
+        ck_assert_int_eq(put(i, text + i, 10, 100 + i * 20, NULL), 0);
+    ck_assert_uint_eq(calls, 0);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        alarm(20);
+        _exit(child_writes());
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
+    until(200);
+    {
+        char *all = scratch_read("f", NULL);
+
+        ck_assert_int_eq(memcmp(all, "child", 5), 0);
+        for (uint32_t i = 0; i < 200; i++) {
+            log_is(i, 0, 10);
+            ck_assert_int_eq(memcmp(all + 100 + i * 20, text + i, 10), 0);
+        }
+        free(all);
+    }
+    finish();
+}
+END_TEST
+
+static void *run_here(void *arg)
+{
+    (void)arg;
+    loop_writer_close(&writer, closed);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+    ck_assert_int_eq(loop_disown(loop), 0);
+    return NULL;
+}
+
+/* Goal: nothing is lost or done twice when the loop moves to another thread. Method: many runs in flight and queued,
+ * appending (1) or not (0). */
+START_TEST(on_another_thread)
+{
+    enum { COUNT = 300 };
+    pthread_t thread;
+    int       r = -EBUSY;
+
+    start(&(struct loop_writer_options){.flags = _i == 0 ? 0 : LOOP_WRITER_APPEND});
+    for (uint32_t i = 0; i < COUNT; i++) {
+        ck_assert_int_eq(put(i, text + (size_t)i * BLOCK, BLOCK, LOOP_AT_POSITION, NULL), 0);
+        if (i % 20 == 0)
+            test_turns(loop, 1);
+    }
+    for (int i = 0; i < 100 && r == -EBUSY; i++)
+        r = loop_disown(loop);
+    ck_assert_int_eq(r, 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_here, NULL), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_eq(closes, 1);
+    for (uint32_t i = 0; i < COUNT; i++)
+        log_is(i, 0, BLOCK);
+    file_is("f", text, COUNT * BLOCK);
+    test_loop_free(loop);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("fs/writer");
@@ -1029,5 +1125,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, closed_in_a_callback);
     tcase_add_loop_test(tc, loop_ends, 0, 3);
     tcase_add_test(tc, unreferenced);
+    tcase_add_test(tc, in_a_child);
+    tcase_add_loop_test(tc, on_another_thread, 0, 2);
     return suite;
 }
