@@ -1,4 +1,4 @@
-/* fs/writer_private.h: the merging writer's state, and what its three files have for each other.
+/* fs/writer_private.h: the merging writer's state, and what its four files have for each other.
  *
  * A write is QUEUED, then in the BATCH (sorted, its runs leave one after the other as there is room), then in a run
  * that is IN FLIGHT; all these are live. Then it has landed and perhaps waits for a sync, and then it is told. */
@@ -34,9 +34,8 @@ struct writer_write {
     struct iovec         piece; /* iov of a write of one piece */
     loop_buffer          release;
     uint32_t             flags; /* enum write_flags */
-    _Alignas(16) char bytes[];
 };
-_Static_assert(sizeof(struct writer_write) == 112, "what is left of a block is for bytes");
+_Static_assert(sizeof(struct writer_write) == 104, "what is left of a block is for bytes");
 
 LIST_DEFINE(live, struct writer_write)
 
@@ -140,9 +139,18 @@ void writer_sync_work(struct writer_core *core);
 /* In the child of a fork: all runs end. */
 void writer_runs_drop(struct writer_core *core);
 
+/* ---- writer_write.c: ends those that have not left, made with arg, or all. Returns how many. */
+int writer_end_queued(struct writer_core *core, bool all, const void *arg, int error);
+
 /* ---- writer.c */
 
 /* Calls back for all that have ended. */
 void writer_tell(struct writer_core *core);
+
+/* Whether it keeps the loop alive may have changed. */
+void writer_hold_update(struct writer_core *core);
+
+/* What is queued leaves as soon as it can. */
+void writer_due(struct writer_core *core);
 
 #endif

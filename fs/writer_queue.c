@@ -10,16 +10,22 @@ const size_t writer_copied_size = WRITE_INLINE;
 
 /* ---- one write */
 
+/* What it has of its own stands behind it. */
+static void *own_bytes(struct writer_write *write)
+{
+    return write + 1;
+}
+
 static void copy_bytes(struct writer_write *write, const struct iovec *iov, size_t count)
 {
-    char *end = write->bytes;
+    char *end = own_bytes(write);
 
     for (size_t i = 0; i < count; i++) {
         if (iov[i].iov_len > 0)
             memcpy(end, iov[i].iov_base, iov[i].iov_len);
         end += iov[i].iov_len;
     }
-    write->piece = (struct iovec){.iov_base = write->bytes, .iov_len = write->size};
+    write->piece = (struct iovec){.iov_base = own_bytes(write), .iov_len = write->size};
 }
 
 struct writer_write *writer_write_new(struct loop *loop, const struct iovec *iov, size_t count, size_t size, bool copy)
@@ -40,7 +46,7 @@ struct writer_write *writer_write_new(struct loop *loop, const struct iovec *iov
     } else if (count == 1) {
         write->piece = *iov;
     } else if (count > 1) {
-        write->iov = memcpy(write->bytes, iov, array);
+        write->iov = memcpy(own_bytes(write), iov, array);
     }
     return write;
 }
