@@ -64,6 +64,7 @@ static int check_write(struct writer_core *core, size_t size, int64_t offset, co
         return -EINVAL;
     if (core->stats.queued + size > core->options.bytes_max) {
         core->stats.refused++;
+        core->loop->stats.writes_full++;
         return -ENOBUFS;
     }
     return 0;

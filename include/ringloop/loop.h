@@ -186,7 +186,7 @@ struct loop_stats {
     uint64_t fds_dropped;       /* received over streams and closed: nobody had taken so many before */
     uint64_t clock_sets;        /* times the wall clock was set, or the machine woke up, since the first wall timer */
     uint64_t buffers_reclaimed; /* writes whose bytes were copied so that their buffer came home */
-    uint64_t writes_full;       /* refused with -ENOBUFS: write_bytes_max of a stream, its files, pieces of a group */
+    uint64_t writes_full;       /* -ENOBUFS: write_bytes_max of a stream, its files, a writer, pieces of a group */
     uint64_t datagrams_full;    /* sends refused with -ENOBUFS, of all sockets */
     uint64_t chains_full;       /* -E2BIG: more operations than a chain may have */
     uint64_t handlers_full;     /* -ENFILE: LOOP_HANDLERS_MAX are registered */

@@ -750,6 +750,7 @@ START_TEST(water)
         put_block(i);
     ck_assert_int_eq(put(20, text, 1, 0, NULL), -ENOBUFS);
     ck_assert_uint_eq(stats().refused, 1);
+    ck_assert_uint_eq(test_stats(loop).writes_full, 1);
     test_run_until(loop, &full_told, 1);
     test_run_until(loop, &low_told, 1);
     for (uint32_t i = 30; i < 40; i++)
