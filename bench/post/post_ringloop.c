@@ -1,0 +1,88 @@
+/* The post bench on ringloop's loop_post(). */
+#include <errno.h>
+#include <ringloop.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "common/cli.h"
+#include "post/post.h"
+
+static struct loop *loops[2];
+
+static void on_wake(struct loop *loop, void *arg)
+{
+    (void)arg;
+    if (post_woken())
+        loop_stop(loop);
+}
+
+static void on_number(struct loop *loop, void *arg)
+{
+    if (post_came((uint64_t)(uintptr_t)arg))
+        loop_stop(loop);
+}
+
+static void on_ping(struct loop *loop, void *arg)
+{
+    if (post_pinged((unsigned)(uintptr_t)arg))
+        loop_stop(loop);
+}
+
+static void open_loop(enum post_mode mode, unsigned index)
+{
+    int result = loop_create(&loops[index], NULL);
+
+    (void)mode;
+    if (result < 0)
+        die_errno(-result, "loop_create");
+}
+
+static void keep_alive(struct loop_timer *timer)
+{
+    (void)timer;
+}
+
+static void run(unsigned index)
+{
+    struct loop_timer timer = {0};
+    int               result;
+
+    loop_timer_start(loops[index], &timer, 3600 * LOOP_SECOND, 0, keep_alive);
+    result = loop_run(loops[index], LOOP_RUN_DEFAULT);
+    if (result < 0)
+        die_errno(-result, "loop_run");
+}
+
+static void send_one(unsigned index, loop_post_cb *cb, uintptr_t number)
+{
+    int result;
+
+    while ((result = loop_post(loops[index], cb, (void *)number)) == -ENOBUFS)
+        sched_yield();
+    if (result < 0)
+        die_errno(-result, "loop_post");
+}
+
+static void sends(uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        send_one(0, on_wake, 0);
+}
+
+static void flood(uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        send_one(0, on_number, i);
+}
+
+static void ping(unsigned index)
+{
+    send_one(index, on_ping, index);
+}
+
+int main(int argc, char **argv)
+{
+    const struct post_library library = {false, open_loop, run, sends, flood, ping};
+
+    return post_main(argc, argv, &library);
+}
