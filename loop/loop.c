@@ -258,14 +258,16 @@ static inline __attribute__((always_inline)) void wait_in_ring(struct loop *loop
     if ((!loop->wake_armed || !task_list_empty(&loop->retries)) && timeout_ns > retry_ns)
         timeout_ns = retry_ns;
     wait.timeout_ns = timeout_ns;
-    __atomic_store_n(&loop->sleeping, LOOP_SLEEPS, __ATOMIC_SEQ_CST);
+    if (timeout_ns > 0 && !work_at_hand(loop) && __atomic_load_n(&loop->woken, __ATOMIC_RELAXED) == 0) {
+        __atomic_store_n(&loop->sleeping, LOOP_SLEEPS, __ATOMIC_SEQ_CST); /* a busy loop is spared this */
+        if (!work_at_hand(loop) && !post_waiting_before_sleep(loop) && !(special && shared_at_hand(loop)))
+            wait.count = gathers(loop) ? loop->policy.min_wait_batch : 1;
+    }
     if (__atomic_load_n(&loop->woken, __ATOMIC_SEQ_CST) != 0) {
         __atomic_store_n(&loop->woken, 0, __ATOMIC_SEQ_CST);
         loop->happened = true;
-        timeout_ns = 0;
+        wait.count = 0;
     }
-    if (timeout_ns > 0 && !work_at_hand(loop) && !(special && shared_at_hand(loop)))
-        wait.count = gathers(loop) ? loop->policy.min_wait_batch : 1;
     if (wait.count > 0)
         about_to_wait(loop);
     if (special && ring_has(&loop->ring, IORING_SETUP_IOPOLL) && wait.count > 0) {
@@ -274,7 +276,8 @@ static inline __attribute__((always_inline)) void wait_in_ring(struct loop *loop
     }
     if (wait.count > 0 || kernel_wanted(loop))
         (void)submit_and_wait(loop, &wait);
-    __atomic_store_n(&loop->sleeping, LOOP_AWAKE, __ATOMIC_RELEASE); /* who sees it late wakes in vain, no more */
+    if (__atomic_load_n(&loop->sleeping, __ATOMIC_RELAXED) != LOOP_AWAKE)
+        __atomic_store_n(&loop->sleeping, LOOP_AWAKE, __ATOMIC_RELEASE); /* who sees it late wakes in vain, no more */
     task_list_move(&loop->retries, &loop->tasks);
     loop->now_ns = sys_clock_ns();
     if (unlikely(loop->idle_measured))
@@ -568,8 +571,7 @@ void stats_fill(const struct loop *loop, struct loop_stats *ret_stats)
     ret_stats->ops_finished = ret_stats->ops_started - ret_stats->ops_in_flight;
     ret_stats->buffers_lent = loop->buffers_out;
     ret_stats->buffer_bytes = loop->buffer_bytes;
-    ret_stats->posts = __atomic_load_n(&loop->posts.count, __ATOMIC_RELAXED);
-    ret_stats->posts_full = __atomic_load_n(&loop->posts.full, __ATOMIC_RELAXED);
+    post_stats(loop, ret_stats);
     ret_stats->wakes = __atomic_load_n(&loop->wakes, __ATOMIC_RELAXED);
     ret_stats->context_bytes = loop->pool.bytes;
     work_stats(loop, ret_stats);

@@ -46,20 +46,6 @@ struct handler {
     uint64_t unused; /* so that an index is a shift */
 };
 
-struct post {
-    loop_post_cb *cb;
-    void         *arg;
-};
-
-struct post_queue {
-    pthread_mutex_t lock;
-    struct post    *waiting; /* filled by any thread, under lock */
-    struct post    *running; /* owned by the loop; the two change places */
-    uint32_t        waiting_count, waiting_room, running_room, limit;
-    uint64_t        count, full; /* for statistics, under lock */
-    bool            closed;
-};
-
 /* What the modes of loop_options need besides the ring. */
 struct mode_state {
     uint64_t         allowed[4]; /* with restrictions: bit n: opcode n */
@@ -79,6 +65,7 @@ struct hooks {
 };
 
 struct shared;
+struct post_queue;
 struct buffer_group;
 struct barrier;
 struct fixed_files;
@@ -189,7 +176,7 @@ struct loop {
     bool             foreign_used; /* there has been a foreign SQE */
 
     /* Other threads. */
-    struct post_queue  posts;
+    struct post_queue *posts;
     struct work_pool  *work; /* NULL before the first work item */
     int                wake_fd;
     int                sleeping;   /* atomic: enum loop_sleep */
@@ -538,19 +525,24 @@ void polls_rehome(struct loop *loop, bool forked);                        /* the
 void polls_destroy(struct loop *loop);
 
 /* post.c */
-int  post_queue_init(struct loop *loop, uint32_t limit);
-void post_queue_lock(struct loop *loop, bool lock); /* around fork(2) */
-void post_queue_forked(struct loop *loop);          /* in the child: those that wait are the parent's */
-void post_queue_destroy(struct loop *loop);
-bool post_waiting(const struct loop *loop);
-void post_run(struct loop *loop);
-void post_close(struct loop *loop); /* later posts get -ECANCELED */
+int      post_queue_init(struct loop *loop, uint32_t limit);
+void     post_queue_lock(struct loop *loop, bool locked); /* around fork(2) */
+void     post_queue_forked(struct loop *loop);            /* in the child: those that wait are the parent's */
+void     post_queue_destroy(struct loop *loop);
+uint64_t post_bytes_max(uint32_t limit);        /* of the queue's memory */
+bool     post_waiting(const struct loop *loop); /* perhaps not those of a moment ago */
+/* When loop->sleeping is set: every post not seen by this sees that. */
+bool     post_waiting_before_sleep(const struct loop *loop);
+void     post_run(struct loop *loop);
+void     post_close(struct loop *loop); /* later posts get -ECANCELED */
+void     post_stats(const struct loop *loop, struct loop_stats *ret_stats);
 
 /* wake.c */
 int  wake_init(struct loop *loop);
 int  wake_rehome(struct loop *loop, bool forked);
 void wake_arm(struct loop *loop);
 void wake_completed(struct loop *loop, const struct completion *completion);
+/* Any thread, also in signal handlers. What the loop is to see was stored with __ATOMIC_SEQ_CST before. */
 void wake_if_asleep(struct loop *loop);
 
 /* signal.c */
@@ -655,8 +647,8 @@ loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t 
 static inline bool work_at_hand(const struct loop *loop)
 {
     return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
-           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop) ||
-           signal_waiting(loop);
+           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) ||
+           work_results_waiting(loop) || signal_waiting(loop);
 }
 
 #endif

@@ -76,6 +76,8 @@ int         sys_epoll_take(int epoll_fd, struct epoll_event *ret_events, int eve
 int         sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
 int         sys_thread_join(pthread_t thread);
 void        sys_thread_name(const char *name); /* of the calling thread; at most 15 characters */
+/* Gives the CPU away for a moment while another thread is waited for; attempt counts from 0. */
+void        sys_back_off(uint32_t attempt);
 /* For a trace. environment: NULL without such a variable, and in programs that run with more rights than their user. */
 const char *sys_environment(const char *name);
 int         sys_open_to_append(const char *path); /* made where it is missing; close-on-exec */

@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <netdb.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -322,6 +323,17 @@ int sys_thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
 int sys_thread_join(pthread_t thread)
 {
     return -pthread_join(thread, NULL);
+}
+
+void sys_back_off(uint32_t attempt)
+{
+    struct timespec pause = {.tv_nsec = 50000};
+
+    /* To yield lets no thread of lower real-time priority run, nor always another of the same: sleeping does. */
+    if (attempt < 16)
+        (void)sched_yield();
+    else
+        (void)nanosleep(&pause, NULL);
 }
 
 void sys_thread_name(const char *name)

@@ -62,8 +62,13 @@ void wake_completed(struct loop *loop, const struct completion *completion)
 
 void wake_if_asleep(struct loop *loop)
 {
-    int sleep = __atomic_exchange_n(&loop->sleeping, LOOP_AWAKE, __ATOMIC_SEQ_CST);
+    int sleep;
 
+    /* Both sides are SEQ_CST: what was stored before this load is seen by the loop's last look, or the loop is seen to
+     * sleep. The exchange is for those that do see it: one of them writes. */
+    if (__atomic_load_n(&loop->sleeping, __ATOMIC_SEQ_CST) == LOOP_AWAKE)
+        return;
+    sleep = __atomic_exchange_n(&loop->sleeping, LOOP_AWAKE, __ATOMIC_SEQ_CST);
     if (sleep == LOOP_AWAKE)
         return;
     __atomic_fetch_add(&loop->wakes, 1, __ATOMIC_RELAXED);

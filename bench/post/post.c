@@ -230,7 +230,8 @@ int post_main(int argc, char **argv, const struct post_library *library)
     bench.library = library;
     pin(bench.cpus[1]);
     cpu_ns = modes[bench.mode]();
-    printf("{\"mode\": \"%s\", \"ops\": %" PRIu64 ", \"cpu_ns_per_op\": %.3f", mode_names[bench.mode], bench.ops, cpu_ns);
+    printf("{\"mode\": \"%s\", \"ops\": %" PRIu64 ", \"cpu_ns_per_op\": %.3f", mode_names[bench.mode], bench.ops,
+           cpu_ns);
     if (bench.mode == POST_PINGPONG)
         printf(", \"p50_ns\": %" PRIu64, histogram_quantile(&bench.durations, 0.5));
     printf("}\n");

@@ -38,7 +38,7 @@ int post_main(int argc, char **argv, const struct post_library *library);
 bool post_woken(void);
 bool post_pinged(unsigned index);
 
-extern uint64_t post_next, post_end;
+extern uint64_t                post_next, post_end;
 __attribute__((noreturn)) void post_out_of_order(uint64_t number);
 
 static inline bool post_came(uint64_t number)
