@@ -3,6 +3,7 @@
 #define RINGLOOP_H
 
 #include <ringloop/address.h>
+#include <ringloop/async.h>
 #include <ringloop/buffer.h>
 #include <ringloop/bundle.h>
 #include <ringloop/child.h>

@@ -47,8 +47,8 @@ static uint64_t op_bytes(uint64_t ops)
     uint64_t slabs = (ops + CONTEXT_SLAB_COUNT - 1) / CONTEXT_SLAB_COUNT;
     uint64_t contexts = sizeof(struct context) + sizeof(struct context_extended);
 
-    return slabs * (CONTEXT_SLAB_COUNT * contexts + 2 * SLAB_EXTRA) +
-           ops * sizeof(struct io_uring_sqe) + post_bytes_max((uint32_t)ops);
+    return slabs * (CONTEXT_SLAB_COUNT * contexts + 2 * SLAB_EXTRA) + ops * sizeof(struct io_uring_sqe) +
+           post_bytes_max((uint32_t)ops);
 }
 
 static void lay_out(uint32_t budget, const struct tier *tier, struct loop_budget *layout)

@@ -347,6 +347,7 @@ static void turn(struct loop *loop, uint64_t limit_ns, bool once)
     work_run(loop);
     post_run(loop);
     signal_run(loop);
+    async_run(loop);
     if (unlikely(loop->hooks.started > 0))
         hooks_after_wait(loop);
     timer_run_due(loop);
@@ -418,6 +419,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     work_run(loop);
     post_run(loop);
     signal_run(loop);
+    async_run(loop);
     leave_nothing_behind(loop);
     __atomic_store_n(&loop->stopping, 0, __ATOMIC_SEQ_CST);
     loop->running = false;
@@ -458,6 +460,7 @@ static void drain(struct loop *loop)
         wait_for_work(loop, drained(loop) ? 0 : drain_wait_ns);
         dispatch_completions(loop);
         work_run(loop);
+        async_run(loop);
         if (loop->now_ns < look_ns)
             continue;
         if (loop_ops_in_flight(loop) > work_in_flight(loop) && loop_ops_in_flight(loop) == left)

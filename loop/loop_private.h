@@ -72,6 +72,7 @@ struct fixed_files;
 struct fixed_buffers;
 struct zcrx_queue;
 struct signal_box;
+struct loop_async;
 struct block;
 struct wall;
 struct poll_set;
@@ -179,14 +180,16 @@ struct loop {
     struct post_queue *posts;
     struct work_pool  *work; /* NULL before the first work item */
     int                wake_fd;
-    int                sleeping;   /* atomic: enum loop_sleep */
-    int                backend_fd; /* an eventfd for other loops; -1: nobody has asked for it */
-    int                stopping;   /* atomic */
-    int                woken;      /* atomic: loop_wake() was called since the last turn */
-    uint64_t           wakes;      /* atomic */
-    int                signaled;   /* atomic: a signal has been counted */
-    struct signal_box *signals;    /* NULL before the first is watched */
-    struct shared     *shared;     /* with LOOP_MODE_SHARED */
+    int                sleeping;             /* atomic: enum loop_sleep */
+    int                backend_fd;           /* an eventfd for other loops; -1: nobody has asked for it */
+    int                stopping;             /* atomic */
+    int                woken;                /* atomic: loop_wake() was called since the last turn */
+    uint64_t           wakes;                /* atomic */
+    int                signaled;             /* atomic: a signal has been counted */
+    struct signal_box *signals;              /* NULL before the first is watched */
+    struct shared     *shared;               /* with LOOP_MODE_SHARED */
+    struct loop_async *asyncs_sent;          /* atomic: a stack */
+    struct loop_async *asyncs, *asyncs_last; /* taken off it, in order */
 
     struct mode_state mode;
 
@@ -560,6 +563,14 @@ static inline void signal_run(struct loop *loop)
         signal_run_slowly(loop);
 }
 
+/* async.c */
+void async_run(struct loop *loop);
+
+static inline bool async_waiting(const struct loop *loop)
+{
+    return __atomic_load_n(&loop->asyncs_sent, __ATOMIC_SEQ_CST) != NULL || loop->asyncs != NULL;
+}
+
 /* mode.c */
 int                 mode_check(const struct loop_options *options);
 struct ring_options mode_ring_options(const struct loop_options *options);
@@ -639,8 +650,8 @@ void objects_rehome(struct loop *loop, bool forked);
 void starved_add(struct loop *loop, struct loop_task *task);
 void starved_feed(struct loop *loop);
 
-/* op_socket.c: sends what fits, without waiting for room for the rest: with MSG_WAITALL an error that ends a send in
- * its midst is lost, since the kernel tells the count. Copies the array, borrows the bytes. */
+/* op_socket.c: sends what fits, without waiting for room for the rest: with MSG_WAITALL an error that ends a send
+ * in its midst is lost, since the kernel tells the count. Copies the array, borrows the bytes. */
 loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t count, loop_cb *cb, void *arg);
 
 /* Whether there is something to do without entering the kernel. */
@@ -648,7 +659,7 @@ static inline bool work_at_hand(const struct loop *loop)
 {
     return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
            __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) ||
-           work_results_waiting(loop) || signal_waiting(loop);
+           work_results_waiting(loop) || signal_waiting(loop) || async_waiting(loop);
 }
 
 #endif

@@ -37,18 +37,13 @@ static void open_loop(enum post_mode mode, unsigned index)
         die_errno(-result, "loop_create");
 }
 
-static void keep_alive(struct loop_timer *timer)
-{
-    (void)timer;
-}
-
 static void run(unsigned index)
 {
-    struct loop_timer timer = {0};
-    int               result;
+    struct loop_async alive = {0}; /* posts keep the loop alive only while they wait */
+    int               result = loop_async_open(loops[index], &alive, NULL, NULL);
 
-    loop_timer_start(loops[index], &timer, 3600 * LOOP_SECOND, 0, keep_alive);
-    result = loop_run(loops[index], LOOP_RUN_DEFAULT);
+    if (result == 0)
+        result = loop_run(loops[index], LOOP_RUN_DEFAULT);
     if (result < 0)
         die_errno(-result, "loop_run");
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import churn, echo, file, idle, nop, proxy, resp, timers, udp, write
+from . import churn, echo, file, idle, nop, post, proxy, resp, timers, udp, write
 from .results import geometric_mean, print_table
 
 
@@ -74,8 +74,23 @@ def nop_goals(results):
 
 
 def timers_goals(results):
-    ratio = results.ratio(timers.NAME, 'op=insert_cancel,count=100000', 'ringloop', 'libev', 'cpu_ns_per_op')
-    return [Goal(timers.NAME, 'insert_cancel, count=100000, ratio to libev', 1 / 2.5, ratio)]
+    pair = 'op=insert_cancel,count=100000'
+    return [Goal(timers.NAME, 'insert_cancel, count=100000, ratio to libev', 1 / 5,
+                 results.ratio(timers.NAME, pair, 'ringloop', 'libev', 'cpu_ns_per_op')),
+            Goal(timers.NAME, 'insert_cancel, count=100000, ratio to libuv', 1 / 30,
+                 results.ratio(timers.NAME, pair, 'ringloop', 'libuv', 'cpu_ns_per_op'))]
+
+
+def post_goals(results):
+    def ratio(mode):
+        return results.ratio(post.NAME, f'mode={mode}', 'ringloop', 'libuv', 'cpu_ns_per_op')
+
+    return [Goal(post.NAME, "wake pending, sender's CPU ns per post", 8,
+                 results.value(post.NAME, 'mode=wake', 'ringloop', 'cpu_ns_per_op')),
+            Goal(post.NAME, 'flood, CPU ns per delivered post', 100,
+                 results.value(post.NAME, 'mode=flood', 'ringloop', 'cpu_ns_per_op')),
+            Goal(post.NAME, 'flood, ratio to a queue with a mutex and uv_async_send', 1.00, ratio('flood')),
+            Goal(post.NAME, 'ping-pong, CPU ratio to uv_async_send', 1.05, ratio('pingpong'))]
 
 
 def write_goals(results):
@@ -116,7 +131,7 @@ def idle_goals(results):
 
 
 def goals_of(benches, results):
-    makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals,
+    makers = {echo.NAME: echo_goals, nop.NAME: nop_goals, timers.NAME: timers_goals, post.NAME: post_goals,
               file.NAME: file_goals, write.NAME: write_goals, resp.NAME: libuv_goals(resp, 'request', 0.80),
               churn.NAME: libuv_goals(churn, 'connection', 1.00),
               proxy.NAME: libuv_goals(proxy, 'message', 0.85), udp.NAME: udp_goals,

@@ -88,10 +88,11 @@ class Programs:
         return there
 
     def start(self, command, cpu=None, scheduler=None, **options):
-        """Starts a program. If it is pinned to a cpu, a scheduler may be named; else it is the one of this run."""
+        """Starts a program. If it is pinned to a cpu, or to some, a scheduler may be named; else it is the one of this
+        run."""
         def prepare():
             if cpu is not None:
-                os.sched_setaffinity(0, {cpu})
+                os.sched_setaffinity(0, {cpu} if isinstance(cpu, int) else cpu)
                 os.sched_setscheduler(0, *SCHEDULERS[scheduler or self.scheduler])
 
         return subprocess.Popen([str(word) for word in command], preexec_fn=prepare, **options)
