@@ -8,6 +8,11 @@ static struct loop_timer *timer_of(struct loop_timer_node *node)
     return container_of(node, struct loop_timer, priv.node);
 }
 
+static bool keeps_alive(const struct loop_timer *timer)
+{
+    return (wheel_kind_of(&timer->priv.node) & WHEEL_UNREF) == 0;
+}
+
 static bool is_wall(enum wheel_kind kind)
 {
     return kind >= WHEEL_WALL && kind <= WHEEL_WALL_AGAIN_UNREF;
@@ -102,11 +107,27 @@ int loop_timer_start_wall(struct loop *loop, struct loop_timer *timer, uint64_t 
     return start_wall(loop, timer, WHEEL_WALL, wall_ns, repeat_ns, cb);
 }
 
+static __attribute__((noinline)) int start_slowly(struct loop *loop, struct loop_timer *timer, uint64_t delay_ns,
+                                                  uint64_t repeat_ns, loop_timer_cb *cb)
+{
+    loop_check_owner(loop, "loop_timer_start");
+    return loop_timer_start_at(loop, timer, ns_add(loop_time(loop), delay_ns), repeat_ns, cb);
+}
+
+/* In a callback, of a timer that is not started just now: no call but a last one, so that no register is saved. */
 int loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ns, uint64_t repeat_ns,
                      loop_timer_cb *cb)
 {
-    loop_check_owner(loop, __func__);
-    return loop_timer_start_at(loop, timer, ns_add(loop_time(loop), delay_ns), repeat_ns, cb);
+    if (unlikely(loop == NULL || loop_owner(loop) != loop_this_thread() || cb == NULL || !loop->running ||
+                 loop->destroying || node_list_linked(&timer->priv.node) || !keeps_alive(timer)))
+        return start_slowly(loop, timer, delay_ns, repeat_ns, cb);
+    timer->priv.loop = loop;
+    timer->priv.cb = cb;
+    timer->priv.repeat_ns = repeat_ns;
+    timer->priv.node.deadline_ns = ns_add(loop->now_ns, delay_ns);
+    wheel_start(&loop->wheel, &timer->priv.node, WHEEL_TIMER);
+    loop->timers_ref++;
+    return 0;
 }
 
 int loop_timer_again(struct loop_timer *timer)
@@ -140,12 +161,25 @@ struct loop *loop_timer_loop(const struct loop_timer *timer)
     return timer->priv.loop;
 }
 
+static __attribute__((noinline)) void stop_slowly(struct loop_timer *timer)
+{
+    loop_check_owner(timer->priv.loop, "loop_timer_stop");
+    stop_node(timer);
+}
+
 void loop_timer_stop(struct loop_timer *timer)
 {
+    struct loop *loop = timer->priv.loop;
+
     if (!node_list_linked(&timer->priv.node))
         return;
-    loop_check_owner(timer->priv.loop, __func__);
-    stop_node(timer);
+    if (unlikely(loop == NULL || loop_owner(loop) != loop_this_thread() ||
+                 wheel_kind_of(&timer->priv.node) != WHEEL_TIMER)) {
+        stop_slowly(timer);
+        return;
+    }
+    wheel_cancel(&loop->wheel, &timer->priv.node);
+    loop->timers_ref--;
 }
 
 bool loop_timer_active(const struct loop_timer *timer)
@@ -165,7 +199,7 @@ uint64_t loop_timer_due_in(const struct loop_timer *timer)
 
 bool loop_timer_has_ref(const struct loop_timer *timer)
 {
-    return (wheel_kind_of(&timer->priv.node) & WHEEL_UNREF) == 0;
+    return keeps_alive(timer);
 }
 
 /* It stands in the kind, in use or not. */
@@ -262,7 +296,7 @@ static __attribute__((noinline)) void run_due(struct loop *loop)
 void timer_run_due(struct loop *loop)
 {
     if (loop->wheel.count == 0)
-        loop->wheel.now_ns = loop->now_ns; /* all that wheel_expire() would do, without its preparations */
+        wheel_skip(&loop->wheel, loop->now_ns);
     else
         run_due(loop);
 }

@@ -18,10 +18,10 @@ static bool node_before(const struct loop_timer_node *a, const struct loop_timer
 void wheel_init(struct wheel *wheel, uint64_t now_ns)
 {
     wheel->position = tick_of(now_ns);
-    wheel->now_ns = now_ns;
     wheel->order = 0;
     wheel->count = 0;
     node_list_init(&wheel->current);
+    node_list_init(&wheel->near);
     node_list_init(&wheel->fresh);
     for (size_t level = 0; level < WHEEL_LEVELS; level++) {
         wheel->occupied[level] = 0;
@@ -30,13 +30,14 @@ void wheel_init(struct wheel *wheel, uint64_t now_ns)
     }
 }
 
+/* The node is linked nowhere, or its links are of no use any more. */
 static void place(struct wheel *wheel, struct loop_timer_node *node)
 {
     uint64_t tick = tick_of(node->deadline_ns);
     unsigned level, slot;
 
     if (tick <= wheel->position) {
-        node_list_append(&wheel->fresh, node);
+        node_list_append(&wheel->near, node);
         return;
     }
     level = (63u - (unsigned)__builtin_clzll(tick ^ wheel->position)) / WHEEL_SLOT_BITS;
@@ -45,12 +46,16 @@ static void place(struct wheel *wheel, struct loop_timer_node *node)
     wheel->occupied[level] |= UINT64_C(1) << slot;
 }
 
-void wheel_start(struct wheel *wheel, struct loop_timer_node *node, enum wheel_kind kind)
+/* Places all nodes of a list, in their order. */
+static void place_all(struct wheel *wheel, struct loop_timer_node *head)
 {
-    node->order = ++wheel->order << WHEEL_KIND_BITS | kind;
-    if (wheel->count++ == 0 && wheel->position < tick_of(wheel->now_ns))
-        wheel->position = tick_of(wheel->now_ns); /* nothing stood in between */
-    place(wheel, node);
+    struct loop_timer_node *node = head->next, *next;
+
+    node_list_init(head);
+    for (; node != head; node = next) {
+        next = node->next;
+        place(wheel, node);
+    }
 }
 
 /* Merges two sorted runs (chained by next, ended by NULL). */
@@ -133,19 +138,19 @@ static struct loop_timer_node *first_slot(struct wheel *wheel, unsigned *ret_lev
     return NULL;
 }
 
-/* Merges fresh into current. */
+/* Merges near into current. */
 static void sort_current(struct wheel *wheel)
 {
-    struct loop_timer_node *fresh = &wheel->fresh, *current = &wheel->current;
+    struct loop_timer_node *near = &wheel->near, *current = &wheel->current;
 
-    if (node_list_empty(fresh))
+    if (node_list_empty(near))
         return;
-    list_sort(fresh);
-    if (!node_list_empty(current) && node_before(fresh->next, current->prev)) {
-        node_list_move(fresh, current);
+    list_sort(near);
+    if (!node_list_empty(current) && node_before(near->next, current->prev)) {
+        node_list_move(near, current);
         list_sort(current);
     } else {
-        node_list_move(fresh, current);
+        node_list_move(near, current);
     }
 }
 
@@ -172,31 +177,26 @@ void wheel_expire(struct wheel *wheel, uint64_t now_ns, struct loop_timer_node *
     struct loop_timer_node *slot;
     unsigned                level;
 
-    wheel->now_ns = now_ns;
-    if (wheel->count == 0 || !take_current(wheel, now_ns, due))
+    place_all(wheel, &wheel->fresh);
+    if (!take_current(wheel, now_ns, due))
         return;
     while ((slot = first_slot(wheel, &level, &tick)) != NULL && tick <= now_tick) {
-        struct loop_timer_node nodes, *node;
-
         wheel->position = tick;
         wheel->occupied[level] &= ~(UINT64_C(1) << (tick >> (level * WHEEL_SLOT_BITS) & (WHEEL_SLOTS - 1)));
-        node_list_init(&nodes);
-        node_list_move(slot, &nodes);
         if (level == 0)
-            node_list_move(&nodes, &wheel->fresh);
+            node_list_move(slot, &wheel->near);
         else
-            while ((node = node_list_pop(&nodes)) != NULL)
-                place(wheel, node);
+            place_all(wheel, slot);
         if (!take_current(wheel, now_ns, due))
             return;
     }
-    if (wheel->position < now_tick)
-        wheel->position = now_tick;
+    wheel_skip(wheel, now_ns);
 }
 
 void wheel_drain(struct wheel *wheel, struct loop_timer_node *nodes)
 {
     node_list_move(&wheel->fresh, nodes);
+    node_list_move(&wheel->near, nodes);
     node_list_move(&wheel->current, nodes);
     for (size_t level = 0; level < WHEEL_LEVELS; level++) {
         wheel->occupied[level] = 0;
@@ -207,12 +207,8 @@ void wheel_drain(struct wheel *wheel, struct loop_timer_node *nodes)
 
 void wheel_refill(struct wheel *wheel, struct loop_timer_node *nodes, uint64_t now_ns)
 {
-    struct loop_timer_node *node;
-
     wheel->position = tick_of(now_ns);
-    wheel->now_ns = now_ns;
-    while ((node = node_list_pop(nodes)) != NULL)
-        place(wheel, node);
+    place_all(wheel, nodes);
 }
 
 void wheel_put_back(struct wheel *wheel, struct loop_timer_node *node)
@@ -228,6 +224,7 @@ uint64_t wheel_next(struct wheel *wheel)
 
     if (wheel->count == 0)
         return UINT64_MAX;
+    place_all(wheel, &wheel->fresh);
     sort_current(wheel);
     if (!node_list_empty(&wheel->current))
         return wheel->current.next->deadline_ns;

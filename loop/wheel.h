@@ -3,8 +3,11 @@
  * A tick is 2^20 ns, about a millisecond; each of the 8 levels has 64 slots and covers 64 times the span of the level
  * below, 64 bits of ns in all. A node stands on the level of the highest digit in which its tick differs from the
  * wheel's position, so the lowest level with anything in it holds the earliest. Nodes of the position's own tick, or
- * earlier, stand in current, sorted by (deadline, order of start); those started since it was last looked at wait in
- * fresh. */
+ * earlier, stand in current, sorted by (deadline, order of start); those that have come since it was last looked at
+ * wait in near.
+ *
+ * A start only appends to fresh. Nodes find their places when the loop looks for the next time, once a turn: what was
+ * cancelled or started anew by then, as timeouts of busy connections are, has never been placed. */
 #ifndef RINGLOOP_LOOP_WHEEL_H
 #define RINGLOOP_LOOP_WHEEL_H
 
@@ -43,10 +46,9 @@ enum {
 
 struct wheel {
     uint64_t               position; /* in ticks: all slots before it are empty */
-    uint64_t               now_ns;   /* of the last wheel_expire */
-    uint64_t               order;    /* of the node started last */
+    uint64_t               order;    /* of the node started last, as in nodes, without a kind */
     uint64_t               count;
-    struct loop_timer_node current, fresh;
+    struct loop_timer_node current, near, fresh;
     uint64_t               occupied[WHEEL_LEVELS]; /* a set bit may be stale: the slot was emptied by cancels */
     struct loop_timer_node slots[WHEEL_LEVELS][WHEEL_SLOTS];
 };
@@ -54,7 +56,20 @@ struct wheel {
 void wheel_init(struct wheel *wheel, uint64_t now_ns);
 
 /* node->deadline_ns is set by the caller; the order is given here. The node must not be linked. */
-void wheel_start(struct wheel *wheel, struct loop_timer_node *node, enum wheel_kind kind);
+static inline void wheel_start(struct wheel *wheel, struct loop_timer_node *node, enum wheel_kind kind)
+{
+    wheel->order += 1u << WHEEL_KIND_BITS;
+    node->order = wheel->order | kind;
+    wheel->count++;
+    node_list_append(&wheel->fresh, node);
+}
+
+/* An empty wheel needs no more than this instead of wheel_expire(). */
+static inline void wheel_skip(struct wheel *wheel, uint64_t now_ns)
+{
+    if (wheel->position < now_ns >> WHEEL_TICK_BITS)
+        wheel->position = now_ns >> WHEEL_TICK_BITS;
+}
 
 static inline enum wheel_kind wheel_kind_of(const struct loop_timer_node *node)
 {

@@ -1,6 +1,6 @@
 """timers: CPU time of starting, stopping and firing timers."""
 
-from .bench import print_comparison, rotated
+from .bench import print_comparison, print_values, rotated
 from .programs import say
 from .results import case_name
 
@@ -22,8 +22,10 @@ def run(context):
                     words = [context.programs.path(f'timers_{contender}'), '--op', op, '--count', count,
                              '--min-ms', 0 if context.smoke else 50]
                     result = context.programs.run_json(words, context.programs.cpus[0])
-                    context.results.add(NAME, name, contender, 'cpu_ns_per_op', result['cpu_ns_per_op'])
+                    for metric in ('cpu_ns_per_op', 'bytes_per_item'):
+                        context.results.add(NAME, name, contender, metric, result[metric])
 
 
 def report(context):
     print_comparison(context.results, NAME, 'cpu_ns_per_op', 'timers: CPU per timer (insert_cancel: per pair), ns')
+    print_values(context.results, NAME, 'bytes_per_item', 'timers: bytes allocated for each, itself included')

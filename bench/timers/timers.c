@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,22 +144,34 @@ static void round_fire(struct bench *bench)
     check_active(bench, 0);
 }
 
+/* All that is allocated: the timers themselves, and what the library has beside them. */
+static size_t allocated(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
 int timers_main(int argc, char **argv, const struct timers_library *library)
 {
     struct bench bench = bench_parse(argc, argv, library);
     void (*round)(struct bench *) = bench.op == OP_FIRE ? round_fire : round_insert;
     uint32_t rounds = 0;
+    size_t   before, bytes;
 
     bench_prepare(&bench);
+    before = allocated();
     library->open(bench.count);
     round(&bench);
+    bytes = allocated() - before;
     bench.spent_ns = 0;
     do {
         round(&bench);
         rounds++;
     } while (bench.spent_ns < bench.min_ns && rounds < ROUNDS_MAX);
-    printf("{\"op\": \"%s\", \"count\": %u, \"rounds\": %u, \"cpu_ns_per_op\": %.3f}\n", op_names[bench.op],
-           bench.count, rounds, (double)bench.spent_ns / rounds / bench.count);
+    printf("{\"op\": \"%s\", \"count\": %u, \"rounds\": %u, \"cpu_ns_per_op\": %.3f, \"bytes_per_item\": %.1f}\n",
+           op_names[bench.op], bench.count, rounds, (double)bench.spent_ns / rounds / bench.count,
+           (double)bytes / bench.count);
     free(bench.delays_ms);
     free(bench.order);
     return 0;
