@@ -229,8 +229,7 @@ static __attribute__((noinline, cold)) uint64_t spin(struct loop *loop, uint64_t
         if (kernel_wanted(loop))
             (void)submit_and_wait(loop, &(struct ring_wait){.count = 0});
         spun_ns = sys_clock_ns() - begin_ns;
-    } while (spun_ns < loop->mode.spin_ns && spun_ns < timeout_ns && !work_at_hand(loop) && !shared_at_hand(loop) &&
-             __atomic_load_n(&loop->woken, __ATOMIC_RELAXED) == 0);
+    } while (spun_ns < loop->mode.spin_ns && spun_ns < timeout_ns && !work_at_hand(loop) && !shared_at_hand(loop));
     if (timeout_ns == UINT64_MAX)
         return timeout_ns;
     return spun_ns < timeout_ns ? timeout_ns - spun_ns : 0;
@@ -258,15 +257,10 @@ static inline __attribute__((always_inline)) void wait_in_ring(struct loop *loop
     if ((!loop->wake_armed || !task_list_empty(&loop->retries)) && timeout_ns > retry_ns)
         timeout_ns = retry_ns;
     wait.timeout_ns = timeout_ns;
-    if (timeout_ns > 0 && !work_at_hand(loop) && __atomic_load_n(&loop->woken, __ATOMIC_RELAXED) == 0) {
+    if (timeout_ns > 0 && !work_at_hand(loop)) {
         __atomic_store_n(&loop->sleeping, LOOP_SLEEPS, __ATOMIC_SEQ_CST); /* a busy loop is spared this */
         if (!work_at_hand(loop) && !post_waiting_before_sleep(loop) && !(special && shared_at_hand(loop)))
             wait.count = gathers(loop) ? loop->policy.min_wait_batch : 1;
-    }
-    if (__atomic_load_n(&loop->woken, __ATOMIC_SEQ_CST) != 0) {
-        __atomic_store_n(&loop->woken, 0, __ATOMIC_SEQ_CST);
-        loop->happened = true;
-        wait.count = 0;
     }
     if (wait.count > 0)
         about_to_wait(loop);
@@ -278,6 +272,10 @@ static inline __attribute__((always_inline)) void wait_in_ring(struct loop *loop
         (void)submit_and_wait(loop, &wait);
     if (__atomic_load_n(&loop->sleeping, __ATOMIC_RELAXED) != LOOP_AWAKE)
         __atomic_store_n(&loop->sleeping, LOOP_AWAKE, __ATOMIC_RELEASE); /* who sees it late wakes in vain, no more */
+    if (__atomic_load_n(&loop->woken, __ATOMIC_SEQ_CST) != 0) {
+        __atomic_store_n(&loop->woken, 0, __ATOMIC_SEQ_CST);
+        loop->happened = true;
+    }
     task_list_move(&loop->retries, &loop->tasks);
     loop->now_ns = sys_clock_ns();
     if (unlikely(loop->idle_measured))

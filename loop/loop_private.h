@@ -658,8 +658,9 @@ loop_id op_send_some(struct loop *loop, int fd, const struct iovec *iov, size_t 
 static inline bool work_at_hand(const struct loop *loop)
 {
     return !task_list_empty(&loop->tasks) || ring_ready(&loop->ring) > 0 ||
-           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) ||
-           work_results_waiting(loop) || signal_waiting(loop) || async_waiting(loop);
+           __atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST) != 0 ||
+           __atomic_load_n(&loop->woken, __ATOMIC_SEQ_CST) != 0 || post_waiting(loop) || work_results_waiting(loop) ||
+           signal_waiting(loop) || async_waiting(loop);
 }
 
 #endif
