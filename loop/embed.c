@@ -34,7 +34,7 @@ static bool rest(struct loop *loop)
 {
     __atomic_store_n(&loop->sleeping, LOOP_SLEEPS_ELSEWHERE, __ATOMIC_SEQ_CST);
     return kernel_has_work(loop) || work_at_hand(loop) || post_waiting_before_sleep(loop) || shared_at_hand(loop) ||
-           hooks_idle(loop) || __atomic_load_n(&loop->woken, __ATOMIC_SEQ_CST) != 0;
+           hooks_idle(loop);
 }
 
 void backend_rest(struct loop *loop)

@@ -46,6 +46,8 @@ static void handle(int number, void (*handler)(int number))
 
 static void on_signal_send(int number)
 {
+    int saved = errno;
+
     (void)number;
     errno = ENOTTY;
     handled++;
@@ -53,7 +55,7 @@ static void on_signal_send(int number)
         abort();
     if (errno != ENOTTY)
         errno_changed = true;
-    errno = 0;
+    errno = saved;
 }
 
 /* Goal: after the last signal there is a callback, whatever the loop was doing when it came; nothing else wakes it.
