@@ -72,7 +72,7 @@ static void collect(struct loop *loop)
     }
 }
 
-/* A child after fork(2) has no senders: what one of them was about to push is pushed for it. */
+/* A child of fork(2) has no senders: what one of them was about to push is pushed for it. */
 static void rehome(struct loop_object *object, bool forked)
 {
     struct loop_async *async = container_of(object, struct loop_async, priv.object);
