@@ -102,12 +102,10 @@ static void run_one(struct loop *loop, struct loop_async *async)
     }
 }
 
-void async_run(struct loop *loop)
+void async_run_slowly(struct loop *loop)
 {
     struct loop_async *async;
 
-    if (!async_waiting(loop))
-        return;
     collect(loop);
     loop->happened = true;
     async = loop->asyncs;

@@ -178,7 +178,8 @@ struct loop {
 
     /* Other threads. */
     struct post_queue *posts;
-    struct work_pool  *work; /* NULL before the first work item */
+    const uint32_t    *posts_waiting; /* atomic: how many are in there */
+    struct work_pool  *work;          /* NULL before the first work item */
     int                wake_fd;
     int                sleeping;             /* atomic: enum loop_sleep */
     int                backend_fd;           /* an eventfd for other loops; -1: nobody has asked for it */
@@ -532,13 +533,24 @@ int      post_queue_init(struct loop *loop, uint32_t limit);
 void     post_queue_lock(struct loop *loop, bool locked); /* around fork(2) */
 void     post_queue_forked(struct loop *loop);            /* in the child: those that wait are the parent's */
 void     post_queue_destroy(struct loop *loop);
-uint64_t post_bytes_max(uint32_t limit);        /* of the queue's memory */
-bool     post_waiting(const struct loop *loop); /* perhaps not those of a moment ago */
+uint64_t post_bytes_max(uint32_t limit); /* of the queue's memory */
 /* When loop->sleeping is set: every post not seen by this sees that. */
 bool     post_waiting_before_sleep(const struct loop *loop);
-void     post_run(struct loop *loop);
+void     post_run_slowly(struct loop *loop);
 void     post_close(struct loop *loop); /* later posts get -ECANCELED */
 void     post_stats(const struct loop *loop, struct loop_stats *ret_stats);
+
+/* Perhaps not those of a moment ago. */
+static inline bool post_waiting(const struct loop *loop)
+{
+    return __atomic_load_n(loop->posts_waiting, __ATOMIC_RELAXED) > 0;
+}
+
+static inline void post_run(struct loop *loop)
+{
+    if (post_waiting(loop))
+        post_run_slowly(loop);
+}
 
 /* wake.c */
 int  wake_init(struct loop *loop);
@@ -564,11 +576,29 @@ static inline void signal_run(struct loop *loop)
 }
 
 /* async.c */
-void async_run(struct loop *loop);
+void async_run_slowly(struct loop *loop);
 
 static inline bool async_waiting(const struct loop *loop)
 {
     return __atomic_load_n(&loop->asyncs_sent, __ATOMIC_SEQ_CST) != NULL || loop->asyncs != NULL;
+}
+
+static inline void async_run(struct loop *loop)
+{
+    if (async_waiting(loop))
+        async_run_slowly(loop);
+}
+
+/* work.c */
+static inline bool work_results_waiting(const struct loop *loop)
+{
+    return loop->work != NULL && work_has_results(loop);
+}
+
+static inline void work_run(struct loop *loop)
+{
+    if (work_results_waiting(loop))
+        work_run_slowly(loop);
 }
 
 /* mode.c */

@@ -97,6 +97,7 @@ int post_queue_init(struct loop *loop, uint32_t limit)
     memset(queue, 0, sizeof(*queue));
     queue->limit = limit;
     loop->posts = queue;
+    loop->posts_waiting = &queue->count;
     return 0;
 }
 
@@ -264,11 +265,6 @@ int loop_post(struct loop *loop, loop_post_cb *cb, void *arg)
 
 /* ---- the loop's thread */
 
-bool post_waiting(const struct loop *loop)
-{
-    return __atomic_load_n(&loop->posts->count, __ATOMIC_RELAXED) > 0;
-}
-
 bool post_waiting_before_sleep(const struct loop *loop)
 {
     struct post_queue *queue = loop->posts;
@@ -315,13 +311,11 @@ static void give_back(struct loop *loop, struct post_block *blocks)
     loop->posts->done = blocks;
 }
 
-void post_run(struct loop *loop)
+void post_run_slowly(struct loop *loop)
 {
     struct post_block *blocks, *block;
     uint32_t           count;
 
-    if (!post_waiting(loop))
-        return;
     blocks = take(loop->posts, &count);
     loop->happened = true;
     loop->stats.callbacks += count;

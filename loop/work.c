@@ -451,18 +451,16 @@ uint32_t work_in_flight(const struct loop *loop)
     return loop->work == NULL ? 0 : loop->work->in_flight;
 }
 
-bool work_results_waiting(const struct loop *loop)
+bool work_has_results(const struct loop *loop)
 {
-    return loop->work != NULL && __atomic_load_n(&loop->work->done_waiting, __ATOMIC_SEQ_CST) != 0;
+    return __atomic_load_n(&loop->work->done_waiting, __ATOMIC_SEQ_CST) != 0;
 }
 
 /* Only those that are there now: what callbacks start comes in a later turn, however short it is. */
-void work_run(struct loop *loop)
+void work_run_slowly(struct loop *loop)
 {
     struct work_item done, *item;
 
-    if (!work_results_waiting(loop))
-        return;
     item_list_init(&done);
     pthread_mutex_lock(&loop->work->lock);
     item_list_move(&loop->work->done, &done);

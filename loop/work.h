@@ -26,9 +26,9 @@ LIST_DEFINE(item, struct work_item)
 /* Fills in the defaults. 0 or -EINVAL. */
 int work_options_complete(struct loop_work_options *options);
 
-/* Whether results wait for work_run(), which calls back for them. */
-bool work_results_waiting(const struct loop *loop);
-void work_run(struct loop *loop);
+/* Of a loop with a pool: whether results wait, and calling back for them. */
+bool work_has_results(const struct loop *loop);
+void work_run_slowly(struct loop *loop);
 
 /* loop_work() of a function that looks at *stop between its steps, and ends with what it finds there, if not 0. */
 loop_id work_start(struct loop *loop, const char *call, enum loop_work_class work_class, loop_work_fn *fn, loop_cb *cb,
