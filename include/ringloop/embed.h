@@ -10,8 +10,9 @@
  *         loop_run(loop, LOOP_RUN_NOWAIT);
  *     }
  *
- * Completions, posts, loop_wake(), loop_stop() and results of work end such a wait. Ready-made for libuv and libev:
- * ringloop/adapter/. For the other way round, another loop inside this one, see there and docs/embedding.md. */
+ * Completions, posts, sends of async handles, signals, loop_wake(), loop_stop() and results of work end such a wait.
+ * Ready-made for libuv and libev: ringloop/adapter/. For the other way round, another loop inside this one, see there
+ * and docs/embedding.md. */
 #ifndef RINGLOOP_EMBED_H
 #define RINGLOOP_EMBED_H
 

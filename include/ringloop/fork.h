@@ -23,6 +23,8 @@ LOOP_BEGIN_DECLS
  *     running on a thread, too. Work that had not begun runs in both.
  *   - writes of streams and datagram sockets that had not ended do so with -EOWNERDEAD: the parent sends them. A stream
  *     of which some were queued takes no more writes.
+ *   - files and what is built on them: what changes a file, or goes at its position, ends with -EOWNERDEAD, and so do
+ *     listings, walks and copies that have begun; reads are begun anew. Children of the parent are none of the child's.
  *   - posts that were waiting are run by the parent only.
  *   - operations in direct mode and foreign ones are forgotten: nobody is told of them.
  *   - registered files of which the loop does not know a number (accepted or opened directly), personalities and

@@ -2,8 +2,8 @@
  *
  * Idle and prepare hooks run at the begin of a turn of loop_run(), before what objects have gathered is sent and the
  * loop waits: what they start or write leaves with the call that waits. Check hooks run after completions, results of
- * work and posts, before due timers. loop_dispatch() runs none: it has no order of its own. The whole turn is in
- * loop.h. Hooks of one kind run in the order of their start.
+ * work, posts, signals and async handles, before due timers. loop_dispatch() runs none: it has no order of its own. The
+ * whole turn is in loop.h. Hooks of one kind run in the order of their start.
  *
  * Life: zeroed > start > stop; may be started again. A loop without hooks pays one comparison for each place. */
 #ifndef RINGLOOP_HOOKS_H

@@ -7,11 +7,11 @@
  *   1. what other threads have started on a shared loop
  *   2. idle hooks, prepare hooks (hooks.h), each kind in the order of start
  *   3. results known early, and what objects have gathered: writes, closes and their callbacks, errors untold
- *   4. submit and wait, in one call: until the next timer; not at all while there is an idle hook, or results, posts
- *      or timers are due, or nothing keeps the loop alive; then the cached time is refreshed
+ *   4. submit and wait, in one call: until the next timer; not at all while there is an idle hook, or results, posts,
+ *      signals, sends or timers are due, or nothing keeps the loop alive; then the cached time is refreshed
  *   5. completions in the order the kernel gave them
  *   6. results of the work pool
- *   7. posts, in their order; then signals (signal.h)
+ *   7. posts, in their order; then signals (signal.h); then async handles (async.h), in the order of their first sends
  *   8. check hooks, in the order of start
  *   9. due timers, and deadlines, by (deadline, order of start)
  * What is started in 2 and 3 leaves with 4; what in 5 to 9, with 4 of the next turn, or before loop_run() returns. */
@@ -199,7 +199,7 @@ struct loop_stats {
 
 enum loop_run_mode {
     LOOP_RUN_DEFAULT, /* until nothing that keeps the loop alive is left, or loop_stop() */
-    LOOP_RUN_ONCE,    /* one turn that waits until something has happened */
+    LOOP_RUN_ONCE,    /* waits until something has happened, and ends with that turn */
     LOOP_RUN_NOWAIT,  /* one turn that does not wait */
 };
 
@@ -235,9 +235,10 @@ LOOP_API LOOP_MUST_USE int loop_create(struct loop **ret_loop, const struct loop
 LOOP_API int loop_run(struct loop *loop, enum loop_run_mode mode);
 
 /* Waits for completions for at most timeout_ns (UINT64_MAX: without limit) and calls back for what there is, and
- * for results of work, posts and signals, in no promised order: the step for layers that bring an order of their own.
- * Timers and deadlines of operations are not looked at: use loop_run() for them. Posts, signals, loop_wake() and
- * loop_stop() end the wait. Returns the number of completions taken, or -EBUSY from inside a callback. */
+ * for results of work, posts, signals and async handles, in no promised order: the step for layers that bring an order
+ * of their own. Hooks, timers and deadlines of operations are left out: use loop_run() for them. Posts, signals, sends,
+ * loop_wake() and loop_stop() end the wait. Returns the number of completions taken, or -EBUSY from inside a callback.
+ */
 LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
 
 /* Makes loop_run() return after the turn in progress, or at once when it is next called; running again
@@ -245,13 +246,15 @@ LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
 LOOP_API void loop_stop(struct loop *loop);
 
 /* Runs the posts that wait, cancels every operation (work that runs is waited for), closes every object, stops every
- * timer, calls all final and close callbacks, waits until the kernel has let go of all memory, and frees the loop. NULL
- * is fine. New operations started by those callbacks get -ECANCELED. Returns 0, or -EBUSY from inside a callback. On a
- * thread other than the owner it works only while nothing is in flight, and aborts otherwise: the kernel allows only
- * the owner to cancel; do that after the owner's thread has ended. */
+ * timer, hook and signal, calls all final and close callbacks, waits until the kernel has let go of all memory, and
+ * frees the loop. NULL is fine. New operations started by those callbacks get -ECANCELED. Returns 0, or -EBUSY from
+ * inside a callback. On another thread than the owner's it works while nothing is in flight, or when that thread has
+ * ended, as after loop_rehome() (fork.h); otherwise it aborts: the kernel allows only the owner to cancel. In a child
+ * of fork(2), without loop_fork() before, it calls nobody back and lets go of memory and descriptors. */
 LOOP_API int loop_destroy(struct loop *loop);
 
-/* Whether something keeps the loop alive: operations, started timers, open objects, posts. */
+/* Whether something keeps the loop alive: operations, started timers, hooks and signals, open objects, unless they are
+ * unreferenced; posts. */
 LOOP_API bool loop_alive(const struct loop *loop);
 
 /* A pointer of yours; NULL at first. The library never reads it. */

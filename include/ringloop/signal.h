@@ -30,8 +30,8 @@ struct loop_signal_info {
     uid_t    uid;
 };
 
-/* Called in the turn after the delivery, after completions and posts and before timers; objects of a loop in the order
- * of their start. May do anything, also stop this or others. */
+/* Called in the turn after the delivery, after completions, results of work and posts, before async handles and timers;
+ * objects of a loop in the order of their start. May do anything, also stop this or others. */
 typedef void loop_signal_cb(struct loop_signal *signal, const struct loop_signal_info *info);
 
 enum loop_signal_flags {
@@ -60,8 +60,9 @@ struct loop_signal {
  * Borrows signal until it is stopped, or called with LOOP_SIGNAL_ONCE. Keeps the loop alive unless loop_signal_unref().
  * Returns 0, or
  *   -EINVAL     no cb, unknown flags, no such signal; SIGKILL and SIGSTOP, which nobody catches; SIGSEGV, SIGBUS,
- * SIGFPE, SIGILL, SIGTRAP and SIGSYS, which stand for a fault of the thread that a callback cannot mend -ECANCELED  the
- * loop is being destroyed -ENOMEM     the first on a loop takes 1.5 KiB, kept until the loop ends */
+ *               SIGFPE, SIGILL, SIGTRAP and SIGSYS, which stand for a fault of the thread that a callback cannot mend
+ *   -ENOMEM     the first on a loop takes 1.6 KiB, kept until the loop ends
+ *   -ECANCELED  the loop is being destroyed */
 LOOP_API int loop_signal_start(struct loop *loop, struct loop_signal *signal, int signum, uint32_t flags,
                                loop_signal_cb *cb);
 
