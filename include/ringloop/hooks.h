@@ -1,6 +1,6 @@
 /* ringloop/hooks.h: functions that the loop calls at fixed places of every turn. Loop thread only.
  *
- * Idle and prepare hooks run at the beginning of a turn of loop_run(), before what objects have gathered is sent and the
+ * Idle and prepare hooks run at the begin of a turn of loop_run(), before what objects have gathered is sent and the
  * loop waits: what they start or write leaves with the call that waits. Check hooks run after completions, results of
  * work, posts, signals and async handles, before due timers. loop_dispatch() runs none: it has no order of its own. The
  * whole turn is in loop.h. Hooks of one kind run in the order of their start.

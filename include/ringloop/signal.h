@@ -61,8 +61,8 @@ struct loop_signal {
  * Returns 0, or
  *   -EINVAL     no cb, unknown flags, no such signal; SIGKILL and SIGSTOP, which nobody catches; SIGSEGV, SIGBUS,
  *               SIGFPE, SIGILL, SIGTRAP and SIGSYS, which stand for a fault of the thread that a callback cannot mend
- *   -ENOMEM     the first on a loop takes 1.6 KiB, kept until the loop ends
- *   -ECANCELED  the loop is being destroyed */
+ *   -ECANCELED  the loop is being destroyed
+ *   -ENOMEM     the first on a loop takes 1.5 KiB, kept until the loop ends */
 LOOP_API int loop_signal_start(struct loop *loop, struct loop_signal *signal, int signum, uint32_t flags,
                                loop_signal_cb *cb);
 
