@@ -21,7 +21,7 @@ struct loop_watch;
 struct loop_stat_watch;
 struct statx; /* <sys/stat.h> with _GNU_SOURCE, or <linux/stat.h> */
 
-/* What has happened; one of them in an event, any of the first line's groups in loop_watch_options.events. */
+/* What has happened: one of them in an event. Of the first twelve loop_watch_options.events says which are told. */
 enum loop_watch_kind {
     LOOP_WATCH_CREATED = 1u << 0,    /* made in the directory, by link(2), too */
     LOOP_WATCH_DELETED = 1u << 1,    /* its name removed */
