@@ -84,8 +84,9 @@ END_TEST
 
 /* Goal: a post from a thread wakes ev_run() out of its sleep, and stops it from there. */
 struct poster {
-    struct loop      *loop;
-    struct loop_in_ev bridge;
+    struct loop       *loop;
+    struct loop_in_ev  bridge;
+    struct loop_timer *loop_timer;
 };
 
 static void part(struct loop *loop, void *arg)
@@ -148,6 +149,52 @@ START_TEST(idle_inside)
 }
 END_TEST
 
+/* Goal: after the stop nothing of the bridge is touched any more, also where it had fired in the same turn of libev's,
+ * and libev's references are right. Method: both timers are due, libev calls the one that parts and destroys first; a
+ * third keeps it running. */
+static void end_all(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    struct poster *poster = timer->data;
+
+    (void)ev;
+    (void)events;
+    loop_in_ev_stop(&poster->bridge);
+    loop_timer_stop(poster->loop_timer);
+    test_loop_free(poster->loop);
+    memset(poster, 0xa5, sizeof(*poster));
+}
+
+static void count_libevs(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    (void)ev;
+    (void)events;
+    ++*(uint32_t *)timer->data;
+}
+
+START_TEST(stopped_when_fired)
+{
+    struct ev_loop   *ev = ev_new();
+    struct poster     poster = {.loop = test_loop_new(NULL)};
+    uint32_t          fired = 0;
+    struct loop_timer due = {.data = &fired};
+    ev_timer          ender, later;
+
+    poster.loop_timer = &due;
+    ck_assert_int_eq(loop_timer_start(poster.loop, &due, 0, 0, count_timer), 0);
+    ck_assert_int_eq(loop_in_ev_start(&poster.bridge, poster.loop, ev), 0);
+    ev_timer_init(&ender, end_all, 0., 0.);
+    ev_set_priority(&ender, EV_MAXPRI);
+    ender.data = &poster;
+    ev_timer_start(ev, &ender);
+    ev_timer_init(&later, count_libevs, 0.05, 0.);
+    later.data = &fired;
+    ev_timer_start(ev, &later);
+    ck_assert(!ev_run(ev, 0));
+    ck_assert_uint_eq(fired, 1);
+    ev_loop_destroy(ev);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("ev");
@@ -157,5 +204,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, timers_inside);
     tcase_add_test(tcase, post_inside);
     tcase_add_test(tcase, idle_inside);
+    tcase_add_test(tcase, stopped_when_fired);
     return suite;
 }

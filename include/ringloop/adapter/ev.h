@@ -24,8 +24,12 @@ struct loop_in_ev {
     } priv;
 };
 
+/* One that has fired and not been called yet: libev has stopped it, and with it taken a reference that it did not have.
+ */
 static inline void loop_in_ev_timer_stop(struct loop_in_ev *bridge)
 {
+    if (ev_clear_pending(bridge->priv.ev, &bridge->priv.timer) != 0)
+        ev_ref(bridge->priv.ev);
     if (!ev_is_active(&bridge->priv.timer))
         return;
     ev_ref(bridge->priv.ev);
@@ -64,7 +68,7 @@ static inline void loop_in_ev_prepared(struct ev_loop *ev, ev_prepare *prepare, 
     loop_in_ev_update((struct loop_in_ev *)prepare->data);
 }
 
-/* libev has stopped the timer, and with it taken a reference that it did not have. */
+/* The reference is as above. */
 static inline void loop_in_ev_fired(struct ev_loop *ev, ev_timer *timer, int events)
 {
     (void)events;
