@@ -232,18 +232,24 @@ static void narrow(struct path *path)
     net_buffers(loop_stream_fd(&path->out.end.stream), 200000);
 }
 
-/* Into the state where bytes are spliced, and the target takes no more. */
-static void block(struct path *path)
+/* As much as goes. */
+static void fill(struct path *path)
 {
     uint64_t before, still = 0;
 
-    pump_until(path->loop, flows(path, 4 << 20));
     while (still < 20) {
         before = path->in.peer.write_bytes;
         (void)peer_feed(&path->in.peer, 64 << 20);
         pump_once(path->loop);
         still = path->in.peer.write_bytes == before ? still + 1 : 0;
     }
+}
+
+/* Into the state where bytes are spliced, and the target takes no more. */
+static void block(struct path *path)
+{
+    pump_until(path->loop, flows(path, 4 << 20));
+    fill(path);
 }
 
 /* Goal: a target that somebody else shuts down ends the forwarding. Method: in the turn of a write, whose end the
@@ -308,7 +314,9 @@ static void drain(struct loop_timer *timer)
     (void)peer_drain(&path->out.peer, 100000);
 }
 
-/* Goal: what is being moved keeps a loop of unreferenced streams alive, as sends do; waiting for more does not. */
+/* Goal: what is being moved keeps a loop of unreferenced streams alive, as sends do; waiting for more does not. Method:
+ * the target is blocked, and only a timer of the run takes bytes from it. Again where all had gone through after all:
+ * on a busy machine bytes may stand in the kernel for a while as if nothing went any more. */
 START_TEST(unreferenced)
 {
     const struct loop_stream_options options = {.flags = LOOP_STREAM_UNREF};
@@ -323,11 +331,14 @@ START_TEST(unreferenced)
     ck_assert_int_eq(forward(&path, way_options(_i)), 0);
     block(&path);
     loop_timer_unref(&timer);
-    ck_assert_int_eq(loop_timer_start(path.loop, &timer, LOOP_MILLISECOND, LOOP_MILLISECOND, drain), 0);
     before = path.out.peer.read_bytes;
-    ck_assert_int_ge(loop_run(path.loop, LOOP_RUN_DEFAULT), 0);
+    for (uint32_t i = 0; path.out.peer.read_bytes == before && i < 20; i++) {
+        fill(&path);
+        ck_assert_int_eq(loop_timer_start(path.loop, &timer, LOOP_MILLISECOND, LOOP_MILLISECOND, drain), 0);
+        ck_assert_int_ge(loop_run(path.loop, LOOP_RUN_DEFAULT), 0);
+        loop_timer_stop(&timer);
+    }
     ck_assert_uint_gt(path.out.peer.read_bytes, before);
-    loop_timer_stop(&timer);
     pump_until(path.loop, (peer_drain(&path.out.peer, SIZE_MAX), path.out.peer.read_bytes == path.in.peer.write_bytes));
     path_close(&path);
 }
