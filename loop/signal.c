@@ -296,12 +296,13 @@ static void tell(struct loop *loop, struct loop_signal *signal)
     signal->priv.cb(signal, &info);
 }
 
-/* Callbacks may stop any of them; those that they start have nothing to be told yet. */
+/* Callbacks may stop any of them; those that they start have nothing to be told yet. The exchange, other than a store,
+ * shows whatever was counted before the word that it takes away. */
 void signal_run_slowly(struct loop *loop)
 {
     struct loop_signal_node signals, *node;
 
-    __atomic_store_n(&loop->signaled, 0, __ATOMIC_SEQ_CST);
+    (void)__atomic_exchange_n(&loop->signaled, 0, __ATOMIC_SEQ_CST);
     if (loop->signals == NULL)
         return;
     signal_node_list_init(&signals);
