@@ -257,11 +257,11 @@ static BARE bool prepare(const struct start *start)
     spawn->step = LOOP_CHILD_STEP_GROUP;
     if (set_group(options) < 0)
         return false;
+    spawn->step = LOOP_CHILD_STEP_CWD; /* before its descriptor's number becomes another's */
+    if (change_directory(options) < 0)
+        return false;
     spawn->step = LOOP_CHILD_STEP_FDS;
     if (place_fds(spawn) < 0)
-        return false;
-    spawn->step = LOOP_CHILD_STEP_CWD;
-    if (change_directory(options) < 0)
         return false;
     spawn->step = LOOP_CHILD_STEP_LIMITS;
     if (set_limits(options) < 0)
@@ -312,8 +312,44 @@ static BARE int clone_child(struct start *start, int *ret_pidfd)
     return result(clone(child_main, top, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, start, ret_pidfd));
 }
 
+/* A change of user makes the memory that it happens in one which only root may look at and which is not dumped, and
+ * that is the parent's, too. While the child is there this keeps its new user away from it; afterwards it is undone. */
+static pthread_mutex_t others_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void lock_others(void)
+{
+    pthread_mutex_lock(&others_lock);
+}
+
+static void unlock_others(void)
+{
+    pthread_mutex_unlock(&others_lock);
+}
+
+/* So that no child of fork(2) finds it locked. */
+static void guard_others(void)
+{
+    (void)sys_at_fork(lock_others, unlock_others, unlock_others);
+}
+
+static int clone_other(struct start *start, int *ret_pidfd)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    int                   dumpable, pid;
+
+    (void)pthread_once(&once, guard_others);
+    lock_others();
+    dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    pid = clone_child(start, ret_pidfd);
+    if (dumpable == 1 && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 1)
+        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    unlock_others();
+    return pid;
+}
+
 int sys_spawn(struct sys_spawn *spawn, int *ret_pidfd)
 {
+    bool         other = (spawn->options->flags & (LOOP_CHILD_SETUID | LOOP_CHILD_SETGID)) != 0;
     struct start start = {.spawn = spawn, .parent = getpid()};
     sigset_t     before;
     siginfo_t    info;
@@ -323,7 +359,7 @@ int sys_spawn(struct sys_spawn *spawn, int *ret_pidfd)
     spawn->error = 0;
     sys_signals_block(&before);
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    pid = clone_child(&start, &pidfd);
+    pid = other ? clone_other(&start, &pidfd) : clone_child(&start, &pidfd);
     pthread_setcancelstate(cancel, NULL);
     sys_signals_unblock(&before);
     errno = saved;

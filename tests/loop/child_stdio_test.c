@@ -2,6 +2,8 @@
 #include "tests/loop/child_world.h"
 
 #include <grp.h>
+#include <pthread.h>
+#include <sys/prctl.h>
 
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define FDS(...)                                                                                                       \
@@ -433,10 +435,11 @@ END_TEST
 /* Goal: the directory is the one given by path or descriptor, or both; ours stays. */
 START_TEST(directory)
 {
-    char         here[256], there[256];
-    struct loop *loop = test_loop_new(NULL);
-    int          fd = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct told  told = {.calls = 0};
+    char                 here[256], there[256];
+    struct loop         *loop = test_loop_new(NULL);
+    int                  fd = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct told          told = {.calls = 0};
+    struct loop_child_fd taken = {.kind = LOOP_CHILD_NULL};
 
     ck_assert_ptr_nonnull(getcwd(here, sizeof(here)));
     ck_assert_str_eq(output_of(loop, "pwd -P", &(struct loop_child_options){.cwd = "/"}), "/\n");
@@ -447,6 +450,11 @@ START_TEST(directory)
     ck_assert_str_eq(
         output_of(loop, "pwd -P", &(struct loop_child_options){.cwd = "bin", .cwd_fd = fd, .flags = LOOP_CHILD_CWD_FD}),
         "/usr/bin\n");
+    taken.number = fd; /* in the child that number is something else */
+    ck_assert_str_eq(
+        output_of(loop, "pwd -P",
+                  &(struct loop_child_options){.cwd_fd = fd, .flags = LOOP_CHILD_CWD_FD, .fds = &taken, .fd_count = 1}),
+        "/usr\n");
     ck_assert_int_eq(
         told_try(loop, &told, "pwd", &(struct loop_child_options){.cwd_fd = -1, .flags = LOOP_CHILD_CWD_FD}), -EBADF);
     ck_assert_ptr_nonnull(getcwd(there, sizeof(there)));
@@ -507,6 +515,46 @@ START_TEST(parent_is_unchanged)
     sigaction(SIGUSR2, NULL, &action);
     ck_assert(action.sa_handler == SIG_IGN);
     test_loop_free(loop);
+}
+END_TEST
+
+/* Goal: a child of another user does not make the parent one whose memory nobody may look at or dump, as a change of
+ * user does to the process whose memory the child has until it executes; nor change it if it is such a one. Method: two
+ * threads spawn at the same time. */
+static void *spawn_others(void *arg)
+{
+    struct loop *loop = test_loop_new(NULL);
+
+    (void)arg;
+    for (int i = 0; i < 50; i++) {
+        struct told told = {.calls = 0};
+
+        told_spawn(loop, &told, NULL,
+                   &(struct loop_child_options){
+                       .file = "true", .flags = LOOP_CHILD_SETUID | LOOP_CHILD_SETGID, .uid = 65534, .gid = 65534});
+        test_run_until(loop, &told.calls, 1);
+        told_exited(&told, 0);
+    }
+    test_loop_free(loop);
+    return NULL;
+}
+
+START_TEST(parent_stays_dumpable)
+{
+    if (geteuid() != 0) {
+        test_skip("needs root");
+        return;
+    }
+    for (int dumpable = 1; dumpable >= 0; dumpable--) {
+        pthread_t thread;
+
+        ck_assert_int_eq(prctl(PR_SET_DUMPABLE, dumpable), 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, spawn_others, NULL), 0);
+        (void)spawn_others(NULL);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_int_eq(prctl(PR_GET_DUMPABLE), dumpable);
+    }
+    ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0);
 }
 END_TEST
 
@@ -589,5 +637,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, parent_is_unchanged);
     tcase_add_test(tcase, limits);
     tcase_add_test(tcase, other_user);
+    tcase_add_test(tcase, parent_stays_dumpable);
     return suite;
 }
