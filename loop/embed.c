@@ -29,6 +29,21 @@ static bool kernel_has_work(struct loop *loop)
     return (ring_sq_flags(&loop->ring) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+/* Where somebody writes to an eventfd that an operation waits for, the kernel may not signal another eventfd in the
+ * same breath. It does so later: but since 6.11 once, and never again for the same registration. Rings that make
+ * completions only in the owner's calls signal so early. So the registration is made anew when something has completed;
+ * without memory for it the next run tries again, at once. */
+static void register_anew(struct loop *loop)
+{
+    if (!ring_has(&loop->ring, IORING_SETUP_DEFER_TASKRUN) || loop->backend_cqes == loop->stats.cqes)
+        return;
+    (void)seam_ring_register(loop->ring.uring.ring_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+    if (register_eventfd(loop, loop->backend_fd) == 0)
+        loop->backend_cqes = loop->stats.cqes;
+    else
+        (void)sys_eventfd_signal(loop->backend_fd);
+}
+
 /* From now on others write to the eventfd. Returns whether there is something to do at once. */
 static bool rest(struct loop *loop)
 {
@@ -40,6 +55,7 @@ static bool rest(struct loop *loop)
 void backend_rest(struct loop *loop)
 {
     sys_eventfd_drain(loop->backend_fd);
+    register_anew(loop);
     if (rest(loop))
         (void)sys_eventfd_signal(loop->backend_fd);
 }

@@ -183,6 +183,7 @@ struct loop {
     int                wake_fd;
     int                sleeping;             /* atomic: enum loop_sleep */
     int                backend_fd;           /* an eventfd for other loops; -1: nobody has asked for it */
+    uint64_t           backend_cqes;         /* completions when that was registered */
     int                stopping;             /* atomic */
     int                woken;                /* atomic: loop_wake() was called since the last turn */
     uint64_t           wakes;                /* atomic */

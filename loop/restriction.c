@@ -20,6 +20,7 @@ static const uint8_t registers_own[] = {
     IORING_UNREGISTER_FILES,
     IORING_REGISTER_FILES_UPDATE,
     IORING_REGISTER_EVENTFD,
+    IORING_UNREGISTER_EVENTFD,
     IORING_REGISTER_PROBE,
     IORING_UNREGISTER_PERSONALITY,
     IORING_REGISTER_ENABLE_RINGS,
@@ -44,7 +45,7 @@ static const uint8_t registers_own[] = {
     IORING_REGISTER_RESIZE_RINGS,
 };
 
-enum { REGISTERS_6_1 = 22, RESTRICTIONS_MAX = 256 + ARRAY_COUNT(registers_own) + 1 };
+enum { REGISTERS_6_1 = 23, RESTRICTIONS_MAX = 256 + ARRAY_COUNT(registers_own) + 1 };
 
 struct list {
     struct io_uring_restriction restrictions[RESTRICTIONS_MAX];

@@ -24,10 +24,10 @@ LOOP_BEGIN_DECLS
 
 /* A descriptor that is readable as long as the loop has something to do: for poll(2), epoll (level- or edge-triggered)
  * and the like, with POLLIN. It is the loop's: never read or close it. Made by the first call, before or after the
- * first run; from then on it is the same, and each run, also one that waits by itself, costs one system call more. In a
- * child loop_fork() puts a new one at the same number. Valid for a wait after loop_backend_timeout() or a run. Returns
- * it, or -EOPNOTSUPP with LOOP_MODE_IOPOLL, whose completions wake nobody, or what eventfd(2) or io_uring_register(2)
- * gave, e.g. -EMFILE. */
+ * first run; from then on it is the same, and each run, also one that waits by itself, costs one system call more, with
+ * completions three. In a child loop_fork() puts a new one at the same number. Valid for a wait after
+ * loop_backend_timeout() or a run. Returns it, or -EOPNOTSUPP with LOOP_MODE_IOPOLL, whose completions wake nobody, or
+ * what eventfd(2) or io_uring_register(2) gave, e.g. -EMFILE. */
 LOOP_API int loop_backend_fd(struct loop *loop);
 
 /* Sends what was started since the last run, and says how long, in ns, the other loop may wait: 0 if there is something

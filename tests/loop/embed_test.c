@@ -482,6 +482,7 @@ START_TEST(runs_that_wait)
     struct sender sender = {.loop = test_loop_new(NULL)};
     pthread_t     thread;
     int           fd = loop_backend_fd(sender.loop);
+    uint32_t      vain;
 
     for (uint32_t i = 1; i <= 3; i++) {
         struct loop_timer timer = {.data = &sender.posts};
@@ -493,7 +494,9 @@ START_TEST(runs_that_wait)
         loop_timer_stop(&timer);
         pthread_join(thread, NULL);
         (void)loop_backend_timeout(sender.loop);
-        ck_assert(!wait_poll(fd, 0));
+        for (vain = 0; vain < 100 && wait_poll(fd, 0); vain++) /* the kernel may signal late */
+            test_turns(sender.loop, 1);
+        ck_assert_uint_lt(vain, 100);
     }
     test_loop_free(sender.loop);
 }
