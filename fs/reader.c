@@ -146,7 +146,7 @@ static void fill(struct loop_reader *reader)
 static void begin_at(struct loop_reader *reader, int64_t offset)
 {
     reader->priv.seeking = false;
-    reader->priv.ended = false;
+    reader->priv.ended = offset >= reader->priv.end;
     reader->priv.result = 0;
     reader->priv.position = offset;
     reader->priv.next = offset;
@@ -298,10 +298,10 @@ static bool deliver_some(struct loop_reader *reader)
 /* All that can be done now. After the last callback nothing of the reader is touched. */
 static void work(struct loop_reader *reader)
 {
-    while (deliver_some(reader))
-        ;
     if (reader->priv.seeking && reader->priv.reading == 0 && !reader->priv.finishing)
         begin_at(reader, reader->priv.position);
+    while (deliver_some(reader))
+        ;
     if (!reader->priv.seeking && !reader->priv.finishing)
         fill(reader);
     if (reader->priv.finishing && reader->priv.reading == 0 &&

@@ -30,7 +30,8 @@ enum { LOOP_READER_DELIMITER_MAX = 16 };
 struct loop_reader_options {
     int64_t offset          LOOP_ZERO; /* where to begin */
     uint64_t bytes_max      LOOP_ZERO; /* so many bytes from there, at most; 0: all */
-    uint32_t chunk_bytes    LOOP_ZERO; /* of one read; 0: 64 KiB; at most 16 MiB. Buffers are aligned for O_DIRECT */
+    uint32_t chunk_bytes    LOOP_ZERO; /* of one read; 0: 64 KiB; at most 16 MiB. Buffers are aligned for O_DIRECT; then
+                                        * this, offset and bytes_max must be multiples of its alignment */
     uint32_t chunks_max     LOOP_ZERO; /* buffers, and so reads in flight; 0: 4; at most 64 */
     const void *delimiter   LOOP_NONE; /* copies; NULL: by chunks */
     uint32_t delimiter_size LOOP_ZERO; /* at most LOOP_READER_DELIMITER_MAX */
@@ -71,8 +72,8 @@ LOOP_API LOOP_MUST_USE int loop_reader_start(struct loop_file *file, struct loop
 LOOP_API int loop_reader_pause(struct loop_reader *reader);
 LOOP_API int loop_reader_resume(struct loop_reader *reader);
 
-/* Goes on from offset, with what stands there then: nothing read ahead is used. bytes_max keeps its end. Returns 0, or
- * -EINVAL (negative, not in progress). */
+/* Goes on from offset, with what stands there then: nothing read ahead is used. bytes_max keeps its end; a place behind
+ * that, or behind the file's, is the end. Returns 0, or -EINVAL (negative, not in progress). */
 LOOP_API int loop_reader_seek(struct loop_reader *reader, int64_t offset);
 
 /* The last callback comes with -ECANCELED, when the reads in flight have ended. Returns 0, or -ENOENT if it is not in

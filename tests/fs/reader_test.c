@@ -240,6 +240,37 @@ static void cancel_it(struct loop_reader *of)
     ck_assert_int_eq(loop_reader_cancel(of), 0);
 }
 
+static int64_t seek_to;
+
+static void seek_far(struct loop_reader *of)
+{
+    ck_assert_int_eq(loop_reader_seek(of, seek_to), 0);
+}
+
+/* Goal: a seek to where there is nothing to be read, and a start there, are the end. Method: at bytes_max, beyond it,
+ * beyond the file, at the last offset there is. */
+START_TEST(seek_beyond_the_end)
+{
+    static const int64_t places[] = {10000, 10001, INT64_MAX, INT64_MAX - 1};
+
+    write_pattern("a", 20000);
+    file_open(&file, "a", O_RDONLY, NULL);
+    gathered.act_at = 1;
+    gathered.act = seek_far;
+    seek_to = places[_i];
+    start(&(struct loop_reader_options){.chunk_bytes = 4096, .bytes_max = _i < 2 ? 10000 : 0});
+    test_run_until(world_loop, &gathered.ends, 1);
+    ck_assert_int_eq(gathered.error, 0);
+    ck_assert_uint_eq(gathered.size, 4096);
+    memset(&reader, 0, sizeof(reader));
+    gathered.ends = gathered.pieces = 0;
+    gathered.act_at = 0;
+    start(&(struct loop_reader_options){.offset = seek_to, .bytes_max = _i < 2 ? 1 : 0});
+    end_is(0);
+    ck_assert_uint_eq(gathered.size, 4096 + (_i < 2 ? 1 : 0));
+}
+END_TEST
+
 /* Goal: after a cancel only the last callback comes, from a callback or from outside, paused or not. */
 START_TEST(cancel)
 {
@@ -452,6 +483,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(control, gather_open, gather_close);
     tcase_add_test(control, pause_and_resume);
     tcase_add_test(control, seek);
+    tcase_add_loop_test(control, seek_beyond_the_end, 0, 4);
     tcase_add_loop_test(control, cancel, 0, 3);
     tcase_add_loop_test(control, file_or_loop_gone, 0, 4);
     tcase_add_test(control, bad_arguments);
