@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { LETTERS = 32, LETTERS_MOST = 256 };
 
@@ -23,4 +24,9 @@ int random_name(char *letters, size_t size)
     for (size_t i = 0; r >= 0 && i < size; i++)
         letters[i] = letters_known[bytes[i] % LETTERS];
     return r < 0 ? (int)r : 0;
+}
+
+bool random_name_fits(const char *letters, size_t size)
+{
+    return strspn(letters, letters_known) >= size;
 }

@@ -1,4 +1,6 @@
 /* fs/replace.c: the steps of an atomic replacement: temporary file, rename, sync of the directory. */
+#include "fs/file_private.h"
+#include "fs/random_name.h"
 #include "fs/whole_private.h"
 
 #include "loop/seam_file.h"
@@ -12,9 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_KEPT = 200, RANDOM_DIGITS = 16, RENAME_NOREPLACE_FLAG = 1, MODE_BITS = 07777 };
+enum { NAME_KEPT = 200, LETTERS = 16, RENAME_NOREPLACE_FLAG = 1, MODE_BITS = 07777 };
 static const char suffix[] = ".replacing";
-static const char digits[] = "0123456789abcdef";
 
 static const struct loop_terms unchained = {.flags = LOOP_UNCHAINED};
 
@@ -22,23 +23,23 @@ static const struct loop_terms unchained = {.flags = LOOP_UNCHAINED};
 
 static int temporary_name(struct whole_job *job)
 {
-    uint64_t random;
-    ssize_t  r = sys_random(&random, sizeof(random), true);
+    char letters[LETTERS];
+    int  r = random_name(letters, sizeof(letters));
 
     if (r < 0)
-        return (int)r;
-    (void)snprintf(job->temporary, sizeof(job->temporary), ".%.*s.%016llx%s", NAME_KEPT, job->name,
-                   (unsigned long long)random, suffix);
+        return r;
+    (void)snprintf(job->temporary, sizeof(job->temporary), ".%.*s.%.*s%s", NAME_KEPT, job->name, LETTERS, letters,
+                   suffix);
     return 0;
 }
 
 bool loop_whole_is_temporary(const char *name)
 {
-    size_t size = strlen(name), tail = 1 + RANDOM_DIGITS + sizeof(suffix) - 1;
+    size_t size = strlen(name), tail = 1 + LETTERS + sizeof(suffix) - 1;
 
     if (size < tail + 2 || name[0] != '.' || strcmp(name + size - (sizeof(suffix) - 1), suffix) != 0)
         return false;
-    return name[size - tail] == '.' && strspn(name + size - tail + 1, digits) == RANDOM_DIGITS;
+    return name[size - tail] == '.' && random_name_fits(name + size - tail + 1, LETTERS);
 }
 
 /* The last name of the path, and the way to it. */
@@ -95,24 +96,57 @@ int replace_open(struct whole_job *job)
     return job_open(job, job->directory, job->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode, 0);
 }
 
-/* On a thread. A change of the owner may take bits from the mode, which so comes last. */
+/* Bits that let it run with the rights of its owner are only kept with that owner. */
+static int mode_keep(const struct whole_job *job)
+{
+    uint32_t     mode = job->old.stx_mode & MODE_BITS;
+    struct statx now;
+    int          r = sys_statx(job->own_fd, "", AT_EMPTY_PATH, STATX_UID | STATX_GID, &now);
+
+    if (r < 0)
+        return r;
+    if (now.stx_uid != job->old.stx_uid)
+        mode &= ~(uint32_t)S_ISUID;
+    if (now.stx_gid != job->old.stx_gid)
+        mode &= ~(uint32_t)S_ISGID;
+    return sys_chmod_fd(job->own_fd, mode);
+}
+
+/* On a thread, after the write: that, and a change of the owner, may take bits from the mode, which so comes last. */
 static int32_t own(void *arg)
 {
     const struct whole_job *job = arg;
-    int                     fd = loop_file_fd(&job->file), r = 0;
+    int                     r = 0;
 
     if (keeps(job, LOOP_WHOLE_KEEP_OWNER))
-        r = sys_chown_at(fd, "", job->old.stx_uid, job->old.stx_gid, AT_EMPTY_PATH);
+        r = sys_chown_at(job->own_fd, "", job->old.stx_uid, job->old.stx_gid, AT_EMPTY_PATH);
     if (r == 0 && keeps(job, LOOP_WHOLE_KEEP_MODE))
-        r = sys_chmod_fd(fd, job->old.stx_mode & MODE_BITS);
+        r = mode_keep(job);
     return r;
 }
 
+/* The end of the loop closes the file, too; but not while a thread has the number of its descriptor. */
 int replace_own(struct whole_job *job)
 {
+    int r;
+
     if (!job->has_old)
         return STEP_SKIPPED;
-    return job_op(job, loop_work(job_loop(job), LOOP_WORK_DEFAULT, own, job_op_done, job, &unchained));
+    job->own_fd = loop_file_fd(&job->file);
+    r = job_op(job, loop_work(job_loop(job), LOOP_WORK_DEFAULT, own, job_op_done, job, &unchained));
+    if (r == 0 && !job->owning) {
+        job->owning = true;
+        file_hold(&job->file);
+    }
+    return r;
+}
+
+static void owned(struct whole_job *job)
+{
+    if (!job->owning)
+        return;
+    job->owning = false;
+    file_release(&job->file);
 }
 
 int replace_rename(struct whole_job *job)
@@ -171,13 +205,13 @@ int replace_step_done(struct whole_job *job, int error)
             return 0;
         break;
     case STEP_OPEN: job->created = error != -EEXIST; break; /* cancelled, it may be there all the same */
+    case STEP_OWN: owned(job); break;
     case STEP_RENAME: job->replaced = error == 0; break;
     case STEP_SYNC_DIRECTORY: return synced_directory(job, error);
     case STEP_UNDO_UNLINK:
         if ((error == -ECANCELED || error == -EOWNERDEAD) && !job->forked)
             (void)sys_unlink_at(job->directory, job->temporary, 0);
         break;
-    case STEP_OWN:
     case STEP_READ:
     case STEP_WRITE:
     case STEP_SYNC:

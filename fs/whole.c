@@ -136,11 +136,11 @@ static int step_begin(struct whole_job *job)
     case STEP_DIRECTORY: return replaces ? replace_directory(job) : STEP_SKIPPED;
     case STEP_OLD: return replaces ? replace_old(job) : STEP_SKIPPED;
     case STEP_OPEN: return open_begin(job);
-    case STEP_OWN: return replaces ? replace_own(job) : STEP_SKIPPED;
     case STEP_READ: return job->kind == WHOLE_READ ? whole_read_begin(job) : STEP_SKIPPED;
     case STEP_WRITE:
         return job->kind == WHOLE_READ ? STEP_SKIPPED
                                        : loop_file_write(&job->file, job->source, job->size, 0, 0, written, job);
+    case STEP_OWN: return replaces ? replace_own(job) : STEP_SKIPPED;
     case STEP_SYNC: return sync_begin(job);
     case STEP_CLOSE:
     case STEP_UNDO_CLOSE: return close_begin(job);
@@ -216,6 +216,8 @@ void job_op_done(struct loop *loop, const struct loop_result *result, void *arg)
         res = job->stop != 0 ? -ECANCELED : step_begin(job);
         if (res == 0)
             return;
+        if (res == STEP_SKIPPED)
+            res = 0; /* it was done by a plain call */
     }
     job_step_done(job, res);
 }

@@ -2,7 +2,7 @@
  *
  *   read     OPEN READ CLOSE END
  *   write    OPEN WRITE SYNC CLOSE END
- *   replace  DIRECTORY OLD OPEN OWN WRITE SYNC CLOSE RENAME SYNC_DIRECTORY END
+ *   replace  DIRECTORY OLD OPEN WRITE OWN SYNC CLOSE RENAME SYNC_DIRECTORY END
  *   after a failure of any step but the last two: UNDO_CLOSE UNDO_UNLINK END
  *
  * A step begins when the one before has ended, in its callback: chains of the kernel's go on after a failed sync. */
@@ -22,9 +22,9 @@ enum whole_step {
     STEP_DIRECTORY,
     STEP_OLD,
     STEP_OPEN,
-    STEP_OWN,
     STEP_READ,
     STEP_WRITE,
+    STEP_OWN,
     STEP_SYNC,
     STEP_CLOSE,
     STEP_RENAME,
@@ -58,8 +58,9 @@ struct whole_job {
     size_t      done; /* written */
 
     /* Replacing. */
-    int          directory; /* ours; -1: none */
-    bool         has_old;
+    int          directory;       /* ours; -1: none */
+    bool         has_old, owning; /* owning: the file is held for it */
+    int          own_fd;
     struct statx old;
     const char  *name; /* in path */
     char         temporary[NAME_MAX + 1];

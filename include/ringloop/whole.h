@@ -26,7 +26,8 @@ enum loop_whole_flags {
     LOOP_WHOLE_NEW = 1u << 0,        /* write, replace: there must be no such file yet, else -EEXIST */
     LOOP_WHOLE_SYNC = 1u << 1,       /* write: the callback comes when it is on the disk */
     LOOP_WHOLE_UNSYNCED = 1u << 2,   /* replace: without syncs. Others see all or nothing; a crash may leave neither */
-    LOOP_WHOLE_KEEP_MODE = 1u << 3,  /* replace: the new file gets the permissions of the old one */
+    LOOP_WHOLE_KEEP_MODE = 1u << 3,  /* replace: the new file gets the permissions of the old one; set-user-id and
+                                      * set-group-id only if it has the same user, the same group */
     LOOP_WHOLE_KEEP_OWNER = 1u << 4, /* replace: and its user and group; -EPERM if that can't be */
     LOOP_WHOLE_GIVE = 1u << 5,       /* read: the data is yours from the callback on: loop_whole_free() */
 };
@@ -77,7 +78,7 @@ LOOP_API LOOP_MUST_USE int loop_whole_replace(struct loop *loop, struct loop_who
                                               const void *data, size_t size, const struct loop_whole_options *options,
                                               loop_whole_cb *cb);
 
-/* Whether a file of this name is such a temporary: ".NAME.<16 hexadecimal digits>.replacing", with NAME cut to 200
+/* Whether a file of this name is such a temporary: ".NAME.<16 letters and digits>.replacing", with NAME cut to 200
  * bytes. For those who clean up after a crash, when nobody is replacing. Any thread. */
 LOOP_API bool loop_whole_is_temporary(const char *name);
 
