@@ -86,17 +86,28 @@ static void finish_close(struct writer_core *core)
         on_close(writer);
 }
 
-/* The descriptor is gone, whatever the result says. */
+/* An operation that has not begun leaves it open, and so does one that the parent of this process had begun. A slot
+ * ends with the loop. */
+static bool still_open(const struct writer_core *core, int res)
+{
+    return (core->fd & LOOP_FIXED_FLAG) == 0 &&
+           (res == -ECANCELED || (res == -EOWNERDEAD && writer_is(core, WRITER_FORKED)));
+}
+
+/* Otherwise the descriptor is gone, whatever the result says. */
 static void close_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
     struct writer_core *core = arg;
 
     (void)loop;
     core->close_id = 0;
-    if (result->res == -ERESTART) /* but then not: the loop has a new ring */
+    if (result->res == -ERESTART) { /* the loop has a new ring */
         writer_work(core);
-    else
-        finish_close(core);
+        return;
+    }
+    if (still_open(core, result->res))
+        (void)sys_close(core->fd);
+    finish_close(core);
 }
 
 /* By the ring, since for some file systems the last close writes what is left. */
@@ -119,7 +130,7 @@ static void close_work(struct writer_core *core)
         loop_task_retry(core->loop, &core->task);
         return;
     }
-    if ((core->fd & LOOP_FIXED_FLAG) == 0) /* the loop is being destroyed, and a slot ends with it */
+    if (still_open(core, -ECANCELED)) /* the loop is being destroyed */
         (void)sys_close(core->fd);
     finish_close(core);
 }
@@ -172,6 +183,7 @@ static void rehome(struct loop_object *object, bool forked)
 
     if (!forked)
         return;
+    core->state |= WRITER_FORKED;
     (void)writer_end_queued(core, true, NULL, -EOWNERDEAD);
     writer_runs_drop(core);
     writer_work(core);

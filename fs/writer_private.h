@@ -61,6 +61,7 @@ enum writer_state {
     WRITER_DUE = 1u << 17,  /* what is queued leaves as soon as it can */
     WRITER_FULL = 1u << 18, /* so on_water was told */
     WRITER_HELD = 1u << 19, /* keeps the loop alive */
+    WRITER_FORKED = 1u << 20,
 };
 
 struct writer_core {
@@ -84,7 +85,8 @@ struct writer_core {
     uint32_t                   runs_busy;
     uint32_t                   state; /* enum writer_state */
     int                        fd;
-    int                        error; /* first of a write since the last sync */
+    int                        error;      /* first of a write since the last sync */
+    int                        sync_error; /* of the first sync that failed; 0: none */
     loop_id                    sync_id, close_id;
     struct writer_run          runs[];
 };

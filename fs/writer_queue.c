@@ -106,10 +106,11 @@ void writer_write_ends(struct writer_core *core, struct writer_write *write, int
 void writer_syncs_due(struct writer_core *core)
 {
     struct writer_write *write;
+    int                  error = core->error;
 
     while ((write = core->live.next) != &core->live && (write->flags & WRITE_SYNC) != 0) {
         leave_live(core, write);
-        write->error = core->error;
+        write->error = error; /* all who share the sync */
         core->error = 0;
         writer_list_append(&core->landed, write);
     }

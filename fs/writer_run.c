@@ -271,9 +271,19 @@ static void sync_done(struct loop *loop, const struct loop_result *result, void 
         loop_task_retry(loop, &core->task);
         return;
     }
+    if (result->res < 0 && result->res != -ECANCELED && core->sync_error == 0)
+        core->sync_error = result->res;
     sync_ends(core, result->res);
     writer_work(core);
     writer_tell(core);
+}
+
+/* After one that has failed the kernel would say that all is well, though it has forgotten what it could not write. */
+static void sync_in_vain(struct writer_core *core)
+{
+    core->syncing = core->landed;
+    core->landed = (struct writer_list){0};
+    sync_ends(core, core->sync_error);
 }
 
 void writer_sync_work(struct writer_core *core)
@@ -281,6 +291,10 @@ void writer_sync_work(struct writer_core *core)
     writer_syncs_due(core);
     if (core->landed.first == NULL || core->sync_id != 0 || core->batch != NULL || core->runs_busy > 0)
         return;
+    if (core->sync_error != 0) {
+        sync_in_vain(core);
+        return;
+    }
     core->sync_id = loop_fdatasync(core->loop, core->fd, sync_done, core, NULL);
     if (core->sync_id == -ENOBUFS || core->sync_id == -ENOMEM) {
         core->sync_id = 0;

@@ -111,7 +111,9 @@ LOOP_API int loop_writer_flush(struct loop_writer *writer);
 
 /* Flushes, and when all that was queued before has landed, calls fdatasync(2) and then cb (may be NULL): error is that
  * of the sync, or the first of a write that failed since the last sync. Syncs that are asked for while one is at work
- * share the next. Returns 0, -EINVAL (closing, not open), -ENOMEM. */
+ * share the next. A sync that fails is remembered: every later one, and every write with LOOP_WRITER_SYNC, gets that
+ * error, too, for the kernel tells it once, and forgets what it could not write. Open the file anew, and write anew.
+ * Returns 0, -EINVAL (closing, not open), -ENOMEM. */
 LOOP_API LOOP_MUST_USE int loop_writer_sync(struct loop_writer *writer, loop_writer_cb *cb, void *arg);
 
 /* Ends the writes made with this arg, or all, with -ECANCELED and 0 bytes, as far as they have not left; those in
