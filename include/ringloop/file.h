@@ -4,8 +4,8 @@
  *
  * Operations at an offset may be in flight in any number, and end in any order. Those at the file's own position, and
  * those that append, go one after the other, in the order of the calls; so do their callbacks, but that a write that is
- * to be synced is told after its sync. Nothing else is ordered by itself, except that a sync waits for all that was
- * written or changed before it.
+ * to be synced is told after its sync, and one that is cancelled while it waits at once. Nothing else is ordered by
+ * itself, except that a sync waits for all that was written or changed before it.
  *
  * In a child of fork(2) (fork.h) writes and other changes under way, and all that goes at the position, end with
  * -EOWNERDEAD: the parent does them, and the position is shared with it. Reads at offsets, syncs and the like are begun
