@@ -18,6 +18,7 @@ struct loop;
 enum {
     DESCENT_OPEN = 8,
     DESCENT_BUFFER = 4096,
+    DESCENT_NAME_BYTES = DESCENT_BUFFER, /* of a name with its 0, at most: some file systems go beyond NAME_MAX */
     DESCENT_DEPTH_MAX = 65536, /* deeper ones give -ENAMETOOLONG */
 };
 

@@ -9,7 +9,7 @@
 #include <ringloop/tree.h>
 #include <string.h>
 
-enum { PASSES = 8, NAME_BYTES = 256 };
+enum { PASSES = 8 };
 
 static const uint32_t remove_flags = LOOP_TREE_CONTENTS | LOOP_TREE_STOP | LOOP_TREE_ONE_SYSTEM;
 
@@ -78,7 +78,7 @@ static void leave(struct remove_call *call)
     struct descent_level *level = descent_level(&call->descent);
     uint32_t              passes = level->tag + 1;
     bool                  kept = level->count > 0;
-    char                  name[NAME_BYTES];
+    char                  name[DESCENT_NAME_BYTES];
     int                   r;
 
     strcpy(name, descent_name(&call->descent));

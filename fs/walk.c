@@ -12,8 +12,7 @@
 
 enum {
     NOTES = 128,
-    NAMES_BYTES = 16 * 1024,
-    NAME_BYTES = 256,
+    NAMES_BYTES = 16 * 1024 + 2 * DESCENT_NAME_BYTES,
     PATH_FIRST = 1024,
     NOTE_OPENED = 100, /* among enum loop_visit_kind: a directory has been entered, which nobody is told */
 };
@@ -73,7 +72,7 @@ static struct note *note(struct walk_job *walk, int kind, uint32_t depth, const 
 /* For an ERROR and a LEAVE, or an OPENED and an ENTER. */
 static bool room(const struct walk_job *walk)
 {
-    return walk->noted + 2 <= NOTES && walk->names_size + 2 * NAME_BYTES <= NAMES_BYTES;
+    return walk->noted + 2 <= NOTES && walk->names_size + 2 * DESCENT_NAME_BYTES <= NAMES_BYTES;
 }
 
 /* The first directory has its name in start, which may be long. */
@@ -106,7 +105,7 @@ static int begin(struct walk_job *walk)
 /* Into the directory of the last note, if the answer was yes. */
 static void follow_answer(struct walk_job *walk, const struct note *last)
 {
-    char name[NAME_BYTES];
+    char name[DESCENT_NAME_BYTES];
     int  r = 0;
 
     if (!walk->enter || (walk->depth_max != 0 && last->depth >= walk->depth_max)) {

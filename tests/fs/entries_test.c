@@ -34,6 +34,19 @@ ssize_t __wrap_sys_entries_read(int fd, void *buffer, size_t size);
 
 static uint32_t calls, fail_at; /* of this call, from 1; 0: none */
 static int      fail_error = -EIO;
+static size_t   long_name; /* the first call tells of a directory with so long a name; 0: it does not */
+
+static ssize_t write_long(void *buffer, size_t size)
+{
+    struct raw_entry *entry = buffer;
+    size_t            bytes = (offsetof(struct raw_entry, name) + long_name + 8) & ~(size_t)7;
+
+    ck_assert_uint_le(bytes, size);
+    *entry = (struct raw_entry){.inode = 1, .next = 1, .size = (uint16_t)bytes, .type = LOOP_ENTRY_DIRECTORY};
+    memset(entry->name, 'x', long_name);
+    entry->name[long_name] = '\0';
+    return (ssize_t)bytes;
+}
 
 ssize_t __wrap_sys_entries_read(int fd, void *buffer, size_t size)
 {
@@ -41,6 +54,8 @@ ssize_t __wrap_sys_entries_read(int fd, void *buffer, size_t size)
 
     if (++calls == fail_at)
         return fail_error;
+    if (calls == 1 && long_name > 0)
+        return write_long(buffer, size);
     bytes = __real_sys_entries_read(fd, buffer, size);
     for (ssize_t at = 0; at < bytes;) {
         struct raw_entry *entry = (struct raw_entry *)(void *)((char *)buffer + at);
@@ -155,6 +170,50 @@ START_TEST(walked)
 }
 END_TEST
 
+static size_t size_seen;
+
+static enum loop_walk_answer look_at_long(struct loop_tree_walk *walk, const struct loop_visit *visit)
+{
+    (void)walk;
+    kinds[visit->kind]++;
+    if (visit->kind == LOOP_VISIT_ERROR)
+        ck_assert_int_eq(visit->error, long_name > 255 ? -ENAMETOOLONG : -ENOENT);
+    if (strlen(visit->name) > size_seen)
+        size_seen = strlen(visit->name);
+    return LOOP_WALK_GO_ON;
+}
+
+/* Goal: names longer than NAME_MAX, as FAT, NTFS and FUSE have them, do no harm, up to the longest that the buffer
+ * takes. Method: a directory with such a name is told of; nothing can be opened by it here. */
+START_TEST(long_names)
+{
+    static const size_t sizes[] = {255, 256, 765, 1024, 4060};
+
+    for (size_t i = 0; i < TEST_COUNT(sizes); i++) {
+        struct loop_tree_walk   walk = {0};
+        struct loop_tree_counts counts = {0};
+        struct test_log         log = {0};
+
+        long_name = sizes[i];
+        memset(kinds, 0, sizeof(kinds));
+        calls = 0;
+        size_seen = 0;
+        ck_assert_int_eq(loop_tree_walk_start(loop, &walk, AT_FDCWD, "t", NULL, look_at_long, walk_end), 0);
+        test_run(loop);
+        ck_assert_int_eq(error, 0);
+        if (long_name < 256) /* what is not there counts as removed */
+            continue;
+        ck_assert_uint_eq(size_seen, long_name);
+        ck_assert_uint_eq(kinds[LOOP_VISIT_ERROR], 1);
+        calls = 0;
+        ck_assert_int_gt(loop_tree_remove(loop, AT_FDCWD, "t", LOOP_TREE_STOP, &counts, test_log_cb, &log, NULL), 0);
+        test_run(loop);
+        ck_assert_uint_eq(log.count, 1);
+        ck_assert_uint_eq(counts.files, 0);
+    }
+}
+END_TEST
+
 /* Goal: a removal finds out what is a directory; after an error the rest is tried, and the directory stays. */
 START_TEST(removed)
 {
@@ -184,6 +243,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tcase, open_world, close_world);
     tcase_add_test(tcase, listed);
     tcase_add_test(tcase, walked);
+    tcase_add_test(tcase, long_names);
     tcase_add_test(tcase, removed);
     return suite;
 }
