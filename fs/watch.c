@@ -240,6 +240,8 @@ static int begin(struct watch *watch)
         r = notifier_enter(watch->notifier, watch);
     if (r < 0)
         notifier_remove(watch->notifier, &watch->hook);
+    else if (watch->options.poll_ns != 0)
+        watch_path_lost(watch, false); /* it is looked at again in the first turn, and polled if need be */
     return r;
 }
 

@@ -260,7 +260,8 @@ static int look_anew(struct watch *watch, bool first)
     notifier_remove(watch->notifier, before);
     steps_free(watch, path->steps);
     path->steps = walk.steps;
-    poll_if_needed(watch, walk.at);
+    if (!first) /* a start that fails leaves nothing behind */
+        poll_if_needed(watch, walk.at);
     return r == -ENOENT ? 0 : r;
 }
 

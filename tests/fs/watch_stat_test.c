@@ -249,6 +249,36 @@ START_TEST(path_polled)
 }
 END_TEST
 
+static int32_t sleep_long(void *arg)
+{
+    (void)arg;
+    test_sleep(5 * LOOP_MILLISECOND);
+    return 0;
+}
+
+/* Goal: a start that fails where the path would be polled leaves nothing behind. Method: a way through more links of
+ * /proc than are followed; a loop with no room for the poll. */
+START_TEST(path_not_polled)
+{
+    struct loop              *loop = test_loop_new(NULL);
+    struct watch_log         *log = calloc(1, sizeof(*log));
+    struct loop_watch_options options = {.flags = LOOP_WATCH_PATH, .poll_ns = LOOP_MILLISECOND};
+    char                      path[1024] = "/proc";
+
+    for (int i = 0; i < 41; i++)
+        strcat(path, "/self/..");
+    strcat(path, "/stat");
+    ck_assert_int_eq(watch_log_start(log, loop, path, &options), -ELOOP);
+    test_loop_free(loop);
+    loop = test_loop_new(&(struct loop_options){.ops_max = 1});
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, sleep_long, NULL, NULL, NULL), 0);
+    ck_assert_int_eq(watch_log_start(log, loop, "/proc/stat", &options), -ENOBUFS);
+    test_run(loop);
+    test_loop_free(loop);
+    free(log);
+}
+END_TEST
+
 static void without_memory_once(uint64_t nth)
 {
     struct loop *loop = test_loop_new(NULL);
@@ -290,6 +320,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, life);
     tcase_add_test(tc, reliable);
     tcase_add_test(tc, path_polled);
+    tcase_add_test(tc, path_not_polled);
     tcase_add_test(tc, without_memory);
     return suite;
 }
