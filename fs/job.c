@@ -1,8 +1,6 @@
 /* fs/job.c: many steps on the work pool, with callbacks between them. */
 #include "fs/job.h"
 
-#include "loop/seam_process.h"
-
 #include <errno.h>
 #include <string.h>
 
@@ -28,10 +26,6 @@ static int32_t run_step(void *arg)
 {
     struct loop_job *job = arg;
 
-    if (job->steps == 0)
-        job->process = sys_process_id();
-    else if (job->process != sys_process_id())
-        return -ERESTART; /* it had been queued in the parent, and job_rehome() may not have been called yet */
     return job->job_class->step(job);
 }
 

@@ -38,8 +38,7 @@ struct loop_job {
     uint64_t                steps;
     bool                    busy; /* being gone on with just now */
     bool                    paused;
-    pid_t                   process; /* that runs its steps */
-    bool                    forked;  /* in a child: what was made is the parent's */
+    bool                    forked; /* in a child: what was made is the parent's */
 };
 
 /* A zeroed block of size bytes; NULL without memory. */

@@ -258,6 +258,7 @@ int rehome(struct loop *loop, bool forked)
         loop->resolver->rehome(loop, loop->resolver, forked);
     if (loop->notifier != NULL)
         loop->notifier->rehome(loop, loop->notifier, forked);
+    work_release(loop);
     loop_features_fill(loop);
     submit_room_update(loop);
     loop->forked = false;

@@ -55,8 +55,7 @@ int    sys_kill_group(pid_t leader, int signum);
 /* waitid(2) for one process that has ended; options: WNOHANG, WNOWAIT. */
 int    sys_child_wait(int pidfd, int options, siginfo_t *ret_info, struct rusage *ret_usage);
 
-/* The process and what it has used. */
-pid_t sys_process_id(void);
+/* What the process has used. */
 struct rusage;
 int    sys_usage(int who, struct rusage *ret_usage);
 size_t sys_page_size(void);

@@ -426,12 +426,7 @@ int sys_child_wait(int pidfd, int options, siginfo_t *ret_info, struct rusage *r
     return result((int)syscall(SYS_waitid, P_PIDFD, pidfd, ret_info, options | WEXITED, ret_usage));
 }
 
-/* ---- the process and what it has used */
-
-pid_t sys_process_id(void)
-{
-    return getpid();
-}
+/* ---- what the process has used */
 
 int sys_usage(int who, struct rusage *ret_usage)
 {

@@ -43,6 +43,7 @@ struct work_pool {
     uint32_t          threads_count, threads_max;
     bool              thread_failed; /* the last time that one was to be started, */
     uint64_t          failed_turn;   /* which was in this turn */
+    bool              held; /* in a child, until its objects have let go of what is the parent's: no item begins */
     bool              ending;
     pthread_t         threads[];
 };
@@ -104,7 +105,7 @@ static struct work_item *next(struct work_pool *pool)
         if (item == NULL || (slow != NULL && slow->order < item->order))
             item = slow;
     }
-    return pool->ending ? NULL : item;
+    return pool->ending || pool->held ? NULL : item;
 }
 
 static struct work_item *take(struct work_pool *pool)
@@ -494,6 +495,7 @@ void work_forked(struct loop *loop)
     (void)pthread_cond_init(&pool->called, NULL);
     pool->threads_count = pool->idle = 0;
     pool->calling = pool->thread_failed = false;
+    pool->held = true;
 }
 
 /* What ran in the parent is of no use here. */
@@ -524,6 +526,21 @@ int work_rehome(struct loop *loop)
         if (pool->queues[i].waiting > 0)
             r = prepare(pool, (enum loop_work_class)i);
     return r == -ENOBUFS ? 0 : r;
+}
+
+void work_release(struct loop *loop)
+{
+    struct work_pool *pool = loop->work;
+    bool              call;
+
+    if (pool == NULL)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->held = false;
+    call = call_thread(pool);
+    pthread_mutex_unlock(&pool->lock);
+    if (call)
+        pthread_cond_signal(&pool->called);
 }
 
 void work_stats(const struct loop *loop, struct loop_stats *stats)

@@ -40,10 +40,12 @@ bool work_cancel(struct loop *loop, struct context *context);
 /* Those that have not been delivered, nor taken back by a cancel. */
 uint32_t work_in_flight(const struct loop *loop);
 
-/* Around fork(2): its lock. In the child: there are no threads; what ran ends, what waits begins anew: 0 or -EAGAIN. */
+/* Around fork(2): its lock. In the child: there are no threads, and nothing begins; what ran ends, and there is a
+ * thread for what waits: 0 or -EAGAIN; what waits begins when the objects are at home, which may have taken it back. */
 void work_lock(struct loop *loop, bool lock);
 void work_forked(struct loop *loop);
 int  work_rehome(struct loop *loop);
+void work_release(struct loop *loop);
 
 void work_stats(const struct loop *loop, struct loop_stats *stats);
 

@@ -7,12 +7,14 @@
 #include <sys/wait.h>
 
 static struct loop *loop;
+static pid_t        parent;
 
 enum { MIB = 1 << 20, COUNT = 3000 };
 
 static void open_world(void)
 {
     scratch_make();
+    parent = getpid();
     loop = test_loop_new(&(struct loop_options){.work.threads_max = 1});
 }
 
@@ -108,6 +110,8 @@ static int32_t block(void *arg)
     char byte;
 
     (void)arg;
+    if (getpid() != parent) /* it had not begun there */
+        return 1;
     return (int32_t)read(blocker[0], &byte, 1);
 }
 
@@ -134,6 +138,42 @@ START_TEST(listing_waiting)
     ck_assert(is_complete());
     test_close(blocker[0]);
     test_close(blocker[1]);
+}
+END_TEST
+
+static struct test_log blocked;
+
+static void list_and_block_cb(struct loop_listing *listing, const struct loop_entry *list, size_t count)
+{
+    list_cb(listing, list, count);
+    if (steps == 1)
+        ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, block, test_log_cb, &blocked, NULL), 0);
+}
+
+/* Goal: the child does not begin a step that was queued in the parent, from whose directory it would take entries away.
+ * Method: it waits behind something that keeps the only thread busy. */
+START_TEST(listing_queued)
+{
+    for (int round = 0; round < 10; round++) {
+        struct loop_listing listing = {0};
+
+        if (round == 0)
+            plant();
+        test_pipe(blocker);
+        blocked = (struct test_log){0};
+        steps = ends = 0;
+        entries = 0;
+        ck_assert_int_eq(loop_listing_start(loop, &listing, AT_FDCWD, "t", NULL, list_and_block_cb, list_end), 0);
+        test_run_until(loop, &steps, 1);
+        in_child(is_the_parents);
+        test_write(blocker[1], "x", 1);
+        test_run(loop);
+        test_log_is(&blocked, 1);
+        ck_assert_int_eq(error, 0);
+        ck_assert_uint_eq(entries, COUNT);
+        test_close(blocker[0]);
+        test_close(blocker[1]);
+    }
 }
 END_TEST
 
@@ -250,6 +290,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(forked, open_world, close_world);
     tcase_add_test(forked, listing_begun);
     tcase_add_test(forked, listing_waiting);
+    tcase_add_test(forked, listing_queued);
     tcase_add_test(forked, walk_begun);
     tcase_add_test(forked, copy_begun);
     tcase_add_test(forked, removal_running);
