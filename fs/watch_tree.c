@@ -260,6 +260,7 @@ static void relocate(struct tree_node *node, struct tree_node *parent, const cha
     memory_free(watch->loop, node->name);
     node->name = copy;
     link_in(node, parent);
+    tree_scan_astray(node);
 }
 
 /* cookie: 0 if it comes from elsewhere. */

@@ -51,6 +51,7 @@ struct scan_item {
     struct tree_node  *node; /* NULL: gone meanwhile */
     struct loop       *loop;
     bool               all, root; /* not only directories; links are followed */
+    bool               astray;    /* it was moved since the path was made: who knows what stands there now */
     int                error;
     char              *names; /* one byte that says whether it is a directory, then the name */
     size_t             names_size, names_room;
@@ -102,6 +103,7 @@ void              tree_fail(const struct tree_node *node, int error); /* tells, 
 
 void tree_todo_add(struct tree_node *node, enum scan_purpose purpose);
 void tree_todo_remove(struct tree_node *node);
+void tree_scan_astray(const struct tree_node *node); /* it has another path now: what is listed of it is listed again */
 void tree_go_on(struct loop *loop, struct loop_task *task);
 void tree_scan_free(struct watch_tree *tree);
 

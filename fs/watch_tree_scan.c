@@ -110,14 +110,31 @@ void tree_scan_free(struct watch_tree *tree)
     tree->scan = NULL;
 }
 
+void tree_scan_astray(const struct tree_node *node)
+{
+    struct tree_scan *scan = node->tree->scan;
+
+    for (uint32_t i = 0; scan != NULL && i < scan->count; i++) {
+        const struct tree_node *at = scan->items[i].node;
+
+        while (at != NULL && at != node)
+            at = at->parent;
+        scan->items[i].astray = scan->items[i].astray || at == node;
+    }
+}
+
 /* After a fork: a thread of the parent's may have been at work on it. So its memory is left, and listed anew. */
 static void scan_forget(struct tree_scan *scan)
 {
     for (uint32_t i = 0; i < scan->count; i++) {
         struct scan_item *item = &scan->items[i];
 
-        *item = (struct scan_item){
-            .node = item->node, .loop = item->loop, .all = item->all, .root = item->root, .path = item->path};
+        *item = (struct scan_item){.node = item->node,
+                                   .loop = item->loop,
+                                   .all = item->all,
+                                   .root = item->root,
+                                   .astray = item->astray,
+                                   .path = item->path};
     }
 }
 
@@ -210,6 +227,9 @@ static void apply(struct tree_node *node, struct scan_item *item)
     if (tree_is_moving(node)) {
         tree_held_free(node);
         purpose = SCAN_NONE;
+    } else if (item->astray) { /* goes on being held */
+        tree_todo_add(node, purpose);
+        return;
     }
     if (item->error == 0) {
         switch (purpose) {
@@ -263,7 +283,8 @@ static bool is_in_itself(const struct tree_node *node)
     return false;
 }
 
-/* When it is checked: whether there is still the same directory, else its hook goes over to the one that is. */
+/* When it is checked or listed again: whether there is still the same directory, else its hook goes over to the one
+ * that is. What was held is the other's. */
 static int hook_set(struct tree_node *node, const char *path)
 {
     struct notifier  *notifier = node->tree->watch->notifier;
@@ -275,8 +296,10 @@ static int hook_set(struct tree_node *node, const char *path)
         return notifier_add(notifier, &node->hook, path, tree_mask(node));
     r = notifier_add(notifier, &probe, path, tree_mask(node));
     same = r == 0 && probe.watched == node->hook.watched;
-    if (!same)
+    if (!same) {
         notifier_remove(notifier, &node->hook);
+        tree_held_free(node);
+    }
     if (r == 0 && !same)
         r = notifier_add(notifier, &node->hook, path, tree_mask(node));
     notifier_remove(notifier, &probe);

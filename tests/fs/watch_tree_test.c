@@ -112,6 +112,61 @@ START_TEST(renamed_directories)
 }
 END_TEST
 
+static int gate[2];
+
+static int32_t wait_at_gate(void *arg)
+{
+    char byte;
+
+    (void)arg;
+    return (int32_t)read(gate[0], &byte, 1);
+}
+
+/* Goal: a directory that is renamed between the moment when it is watched and that when it is listed is listed where it
+ * is then, with all that was in it; another one that has taken its name is not taken for it. Method: the only thread is
+ * kept busy meanwhile. */
+START_TEST(renamed_while_listed)
+{
+    static const char *const texts[] = {
+        "created p/a/;renamed p/a>c/;created p/a/;created p/a/other;created c/b/;created c/b/f;",
+        "created p/a/;renamed p>q/;renamed q/a>c/;renamed q>p/;created p/a/;created p/a/other;created c/b/;created "
+        "c/b/f;",
+    };
+    struct test_log   log_of_gate = {0};
+    struct loop      *loop = test_loop_new(&(struct loop_options){.work.threads_max = 1});
+    struct watch_log *log;
+
+    make_directory("t");
+    make_directory("t/p");
+    log = tree_open(loop, "t");
+    test_pipe(gate);
+    ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, wait_at_gate, test_log_cb, &log_of_gate, NULL), 0);
+    make_directory("t/p/a");
+    make_directory("t/p/a/b");
+    make_file("t/p/a/b/f");
+    watch_settle(loop);
+    if (_i == 0) {
+        move("t/p/a", "t/c");
+    } else {
+        move("t/p", "t/q");
+        move("t/q/a", "t/c");
+        move("t/q", "t/p");
+    }
+    make_directory("t/p/a");
+    make_file("t/p/a/other");
+    watch_settle(loop);
+    test_write(gate[1], "x", 1);
+    watch_log_expect(log, texts[_i]);
+    make_file("t/c/b/g");
+    watch_log_expect(log, "created c/b/g;");
+    ck_assert_uint_eq(loop_watch_directories(&log->watch), 5);
+    watch_log_close(log);
+    test_close(gate[0]);
+    test_close(gate[1]);
+    test_loop_free(loop);
+}
+END_TEST
+
 /* Goal: links are not followed but at the root; a link to a directory above makes no loop, a bind mount of it neither.
  */
 START_TEST(no_loops)
@@ -518,6 +573,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, events);
     tcase_add_test(tc, new_directories);
     tcase_add_test(tc, renamed_directories);
+    tcase_add_loop_test(tc, renamed_while_listed, 0, 2);
     tcase_add_test(tc, no_loops);
     tcase_add_test(tc, root_gone);
     tcase_add_test(tc, directories_max);
