@@ -41,20 +41,36 @@ struct copy_job {
 
 /* ---- on a thread: the beginning */
 
-static int open_source(struct copy_job *copy)
+static int check_source(int dirfd, const char *path, int flags, struct statx *ret_stat)
 {
-    int          flags = O_RDONLY | O_NONBLOCK | ((copy->flags & LOOP_COPY_NOFOLLOW) != 0 ? O_NOFOLLOW : 0);
-    struct statx stat;
-    int          r = sys_open_at(copy->from_dirfd, copy->from_path, flags, 0);
+    int r = sys_statx(dirfd, path, flags, STATX_TYPE | STATX_MODE | STATX_SIZE, ret_stat);
 
     if (r < 0)
         return r;
-    copy->from = r;
-    r = sys_statx(copy->from, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE | STATX_SIZE, &stat);
+    switch (ret_stat->stx_mode & S_IFMT) {
+    case S_IFREG: return 0;
+    case S_IFDIR: return -EISDIR;
+    case S_IFLNK: return -ELOOP;
+    default: return -EINVAL;
+    }
+}
+
+/* Looked at before it is opened, too: that alone lets a writer into a pipe, and may rewind a tape. */
+static int open_source(struct copy_job *copy)
+{
+    bool         follow = (copy->flags & LOOP_COPY_NOFOLLOW) == 0;
+    int          flags = O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW);
+    struct statx stat;
+    int          r = check_source(copy->from_dirfd, copy->from_path, follow ? 0 : AT_SYMLINK_NOFOLLOW, &stat);
+
+    if (r == 0)
+        r = sys_open_at(copy->from_dirfd, copy->from_path, flags, 0);
     if (r < 0)
         return r;
-    if (!S_ISREG(stat.stx_mode))
-        return S_ISDIR(stat.stx_mode) ? -EISDIR : -EINVAL;
+    copy->from = r;
+    r = check_source(copy->from, "", AT_EMPTY_PATH, &stat);
+    if (r < 0)
+        return r;
     copy->mode = stat.stx_mode & 0777;
     copy->size = stat.stx_size;
     return 0;
@@ -80,7 +96,7 @@ static int open_target(struct copy_job *copy)
     char name[NAME_BYTES] = ".copy-";
     int  r = sys_open_at(copy->to_dirfd, copy->to_path, O_RDONLY | O_DIRECTORY, 0);
 
-    if (r == -EACCES)
+    if (r == -EACCES && (copy->flags & LOOP_COPY_SYNC) == 0) /* which needs one that can be synced */
         r = sys_open_at(copy->to_dirfd, copy->to_path, O_PATH | O_DIRECTORY, 0);
     if (r < 0)
         return r;
@@ -248,13 +264,15 @@ static int finish(struct copy_job *copy)
     bool sync = (copy->flags & LOOP_COPY_SYNC) != 0;
     int  r = sys_chmod_fd(copy->to, copy->mode);
 
+    if (r == -EPERM || r == -EOPNOTSUPP) /* the file is ours: FAT and CIFS have no such modes */
+        r = 0;
     if (r == 0 && sync)
         r = sys_fsync(copy->to);
     if (r == 0)
         r = take_name(copy);
     if (r == 0 && sync)
         r = sys_fsync(copy->directory);
-    return r;
+    return r == -EINVAL && copy->name[0] == '\0' ? 0 : r; /* file systems that can't sync directories */
 }
 
 static void close_fd(int *fd)

@@ -22,7 +22,8 @@ struct loop_copy;
  *   -EEXIST      there is something at the target (without LOOP_COPY_REPLACE)
  *   -EISDIR      source or target is a directory
  *   -EINVAL      the source is something else that is no file
- *   -ENOENT, -EACCES, -ELOOP (LOOP_COPY_NOFOLLOW), ... of the source, or of the target's directory
+ *   -ENOENT, -EACCES, -ELOOP (LOOP_COPY_NOFOLLOW), ... of the source, or of the target's directory, which must be
+ *                readable for LOOP_COPY_SYNC
  *   -EOPNOTSUPP, -EXDEV  with LOOP_COPY_CLONE: blocks can't be shared here
  *   -ENOSPC, -EDQUOT, -EIO, -EFBIG, ...
  *   -ECANCELED, -ETIMEDOUT
@@ -55,10 +56,10 @@ struct loop_copy {
     } priv;
 };
 
-/* Copies a file's bytes and the nine bits of its mode, whatever the umask; neither owner, times, attributes nor the
- * set-user-id bits. As much is copied as the source has when it begins; if it shrinks meanwhile, as much as is there;
- * what is written into it meanwhile may be in the copy or not. The target is a new file: hard links to one that it
- * replaces keep the old.
+/* Copies a file's bytes and the nine bits of its mode, whatever the umask, if the file system has such; neither owner,
+ * times, attributes nor the set-user-id bits. As much is copied as the source has when it begins; if it shrinks
+ * meanwhile, as much as is there; what is written into it meanwhile may be in the copy or not. The target is a new
+ * file: hard links to one that it replaces keep the old.
  *
  * Copies both paths; the directory descriptors, plain ones or AT_FDCWD, must stay open until the callback. Borrows copy
  * until the callback, which comes once. It keeps the loop alive. Returns 0, or calls back never:

@@ -3,7 +3,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 static struct loop *loop;
 
@@ -31,6 +35,8 @@ static void close_world(void)
 int     __real_sys_clone(int to_fd, int from_fd);
 ssize_t __real_sys_copy_range(int from_fd, int64_t from_offset, int to_fd, int64_t to_offset, size_t size);
 int     __real_sys_rename_at(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path, unsigned flags);
+int     __real_sys_chmod_fd(int fd, mode_t mode);
+int     __wrap_sys_chmod_fd(int fd, mode_t mode);
 int64_t __real_sys_seek(int fd, int64_t offset, int whence);
 int     __real_sys_fsync(int fd);
 ssize_t __real_sys_write_at(int fd, const void *data, size_t size, int64_t offset);
@@ -42,7 +48,7 @@ int     __wrap_sys_fsync(int fd);
 ssize_t __wrap_sys_write_at(int fd, const void *data, size_t size, int64_t offset);
 
 static struct {
-    int              range_error, rename_error, seek_error, fsync_error;
+    int              range_error, rename_error, seek_error, fsync_error, directory_error, chmod_error;
     bool             clones;     /* sys_clone() is to work: by copying */
     size_t           write_most; /* 0: all */
     _Atomic uint32_t clone_calls, range_calls, fsync_calls, write_calls;
@@ -85,8 +91,17 @@ int64_t __wrap_sys_seek(int fd, int64_t offset, int whence)
 
 int __wrap_sys_fsync(int fd)
 {
+    struct stat stat;
+
     seam.fsync_calls++;
+    if (seam.directory_error != 0 && fstat(fd, &stat) == 0 && S_ISDIR(stat.st_mode))
+        return seam.directory_error;
     return seam.fsync_error != 0 ? seam.fsync_error : __real_sys_fsync(fd);
+}
+
+int __wrap_sys_chmod_fd(int fd, mode_t mode)
+{
+    return seam.chmod_error != 0 ? seam.chmod_error : __real_sys_chmod_fd(fd, mode);
 }
 
 ssize_t __wrap_sys_write_at(int fd, const void *data, size_t size, int64_t offset)
@@ -320,6 +335,63 @@ START_TEST(mode_kept)
 }
 END_TEST
 
+/* Goal: file systems without modes, and those that can't sync directories, take copies all the same. */
+START_TEST(poor_file_system)
+{
+    scratch_write("from", "abc", 3);
+    seam.chmod_error = -EPERM;
+    ck_assert_int_eq(copy_run("from", "a", 0), 0);
+    content_is("a", "abc");
+    seam.chmod_error = -EIO;
+    ck_assert_int_eq(copy_run("from", "b", 0), -EIO);
+    seam.chmod_error = 0;
+    seam.directory_error = -EINVAL;
+    ck_assert_int_eq(copy_run("from", "b", LOOP_COPY_SYNC), 0);
+    content_is("b", "abc");
+    ck_assert_uint_eq(files("."), 3);
+    seam.directory_error = 0;
+    seam.fsync_error = -EINVAL;
+    ck_assert_int_eq(copy_run("from", "c", LOOP_COPY_SYNC), -EINVAL);
+    ck_assert_uint_eq(files("."), 3);
+}
+END_TEST
+
+static atomic_bool pipe_open;
+
+static void *open_pipe(void *arg)
+{
+    int fd = open("fifo", O_WRONLY | O_CLOEXEC);
+
+    (void)arg;
+    atomic_store(&pipe_open, true);
+    close(fd);
+    return NULL;
+}
+
+/* Goal: what is no file is refused, and not opened: who waits for a reader of a pipe is not let in. */
+START_TEST(special_files)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "socket"};
+    int                fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pthread_t          thread;
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(copy_run("socket", "to", 0), -EINVAL);
+    close(fd);
+    ck_assert_int_eq(copy_run("/dev/null", "to", 0), -EINVAL);
+    ck_assert_int_eq(mkfifo("fifo", 0600), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, open_pipe, NULL), 0);
+    test_sleep(20 * LOOP_MILLISECOND); /* so that it waits; either way all must be well */
+    ck_assert_int_eq(copy_run("fifo", "to", 0), -EINVAL);
+    test_sleep(20 * LOOP_MILLISECOND);
+    ck_assert(!atomic_load(&pipe_open));
+    fd = open("fifo", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    close(fd);
+    ck_assert_uint_eq(files("."), 2);
+}
+END_TEST
+
 START_TEST(clone_and_sync)
 {
     scratch_write("from", "abc", 3);
@@ -404,7 +476,8 @@ static void scenario_closed(void)
 {
     loop = test_loop_new(NULL);
     if (copy_run("closed", "open/to", 0) != -EACCES || copy_run("from", "shut/to", 0) != -EACCES ||
-        copy_run("from", "open/to", 0) != 0 || copy_run("from", "blind/to", 0) != 0)
+        copy_run("from", "open/to", 0) != 0 || copy_run("from", "blind/to", 0) != 0 ||
+        copy_run("from", "blind/synced", LOOP_COPY_SYNC) != -EACCES || access("blind/synced", F_OK) == 0)
         _exit(10);
     test_loop_free(loop);
 }
@@ -687,6 +760,8 @@ Suite *test_suite(void)
     tcase_add_test(copy, holes);
     tcase_add_test(copy, across);
     tcase_add_test(copy, mode_kept);
+    tcase_add_test(copy, poor_file_system);
+    tcase_add_test(copy, special_files);
     tcase_add_test(copy, clone_and_sync);
     tcase_add_test(copy, exclusive_and_replace);
     tcase_add_test(copy, target_appears);
