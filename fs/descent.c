@@ -95,18 +95,20 @@ static int grow(struct descent *descent, size_t name_size)
 static int identify(int fd, struct descent_level *ret_level)
 {
     struct statx stat;
-    int          r = sys_statx(fd, "", AT_EMPTY_PATH, STATX_INO, &stat);
+    int          r = sys_statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &stat);
 
     if (r < 0)
         return r;
     ret_level->device = (uint64_t)stat.stx_dev_major << 32 | stat.stx_dev_minor;
     ret_level->inode = stat.stx_ino;
+    if ((stat.stx_mask & STATX_BTIME) != 0)
+        ret_level->made_ns = (uint64_t)stat.stx_btime.tv_sec * 1000000000 + stat.stx_btime.tv_nsec;
     return 0;
 }
 
 static bool same(const struct descent_level *a, const struct descent_level *b)
 {
-    return a->device == b->device && a->inode == b->inode;
+    return a->device == b->device && a->inode == b->inode && a->made_ns == b->made_ns;
 }
 
 static int may_enter(const struct descent *descent, const struct descent_level *level)

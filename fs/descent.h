@@ -4,7 +4,8 @@
  *
  * At most DESCENT_OPEN directories are open, the lowest. One above them is opened again by way of ".." when the way up
  * comes to it, or, where that leads elsewhere (it was moved, or came by a link), from the first one by its names; by
- * device and inode it must be the same. Reading goes on at the position that it had. */
+ * device, inode and the time when it was made it must be the same: file systems give the number of an inode away again
+ * at once. Reading goes on at the position that it had. */
 #ifndef RINGLOOP_FS_DESCENT_H
 #define RINGLOOP_FS_DESCENT_H
 
@@ -19,7 +20,7 @@ enum {
     DESCENT_OPEN = 8,
     DESCENT_BUFFER = 4096,
     DESCENT_NAME_BYTES = DESCENT_BUFFER, /* of a name with its 0, at most: some file systems go beyond NAME_MAX */
-    DESCENT_DEPTH_MAX = 65536, /* deeper ones give -ENAMETOOLONG */
+    DESCENT_DEPTH_MAX = 65536,           /* deeper ones give -ENAMETOOLONG */
 };
 
 enum descent_flags {
@@ -30,11 +31,11 @@ enum descent_flags {
 };
 
 struct descent_level {
-    uint64_t device, inode;
-    int64_t  position; /* behind the entry read last */
-    uint32_t name_at;  /* of the name in names */
-    uint32_t tag;      /* the user's */
-    uint64_t count;    /* the user's */
+    uint64_t device, inode, made_ns; /* made_ns: 0 where the file system does not tell */
+    int64_t  position;               /* behind the entry read last */
+    uint32_t name_at;                /* of the name in names */
+    uint32_t tag;                    /* the user's */
+    uint64_t count;                  /* the user's */
 };
 
 struct descent_slot {

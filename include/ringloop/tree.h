@@ -3,7 +3,7 @@
  * Both go from directory to directory by descriptors: each is opened from the one above it. So paths may be longer than
  * PATH_MAX, and what is renamed or exchanged meanwhile leads to no place outside of the tree. They run on the work pool
  * with at most 10 descriptors each, however deep the tree, and take memory for the depth, not for the number of
- * entries: 32 bytes and the name for each level. Directories more than 65536 levels down give -ENAMETOOLONG. The
+ * entries: 48 bytes and the name for each level. Directories more than 65536 levels down give -ENAMETOOLONG. The
  * allocator of the loop is called on threads of the pool, and must be thread-safe. */
 #ifndef RINGLOOP_TREE_H
 #define RINGLOOP_TREE_H

@@ -714,6 +714,68 @@ START_TEST(faults)
 }
 END_TEST
 
+static ino_t inode_of(const char *name)
+{
+    struct stat stat_;
+
+    ck_assert_int_eq(stat(name, &stat_), 0);
+    return stat_.st_ino;
+}
+
+static bool inode_reused;
+
+/* When the directory t/1 is not open any more its inode's number gets another one, and t/1/2 stands in that. */
+static enum loop_walk_answer exchange(struct tour *tour, const struct loop_visit *visit)
+{
+    char  name[32];
+    ino_t inode;
+
+    (void)tour;
+    ck_assert_int_ne(visit->name[0], 'f');
+    if (visit->depth != 10 || visit->kind != LOOP_VISIT_ENTER)
+        return LOOP_WALK_GO_ON;
+    inode = inode_of("t/1");
+    ck_assert_int_eq(rename("t/1/2", "moved"), 0);
+    ck_assert_int_eq(rmdir("t/1"), 0);
+    for (int i = 0; i < 200 && !inode_reused; i++) {
+        snprintf(name, sizeof(name), "alien-%d", i);
+        ck_assert_int_eq(mkdir(name, 0700), 0);
+        inode_reused = inode_of(name) == inode;
+    }
+    if (!inode_reused)
+        return LOOP_WALK_STOP;
+    ck_assert_int_eq(rename(name, "alien"), 0);
+    for (int i = 0; i < 64; i++) {
+        snprintf(name, sizeof(name), "alien/f%d", i);
+        scratch_write(name, "", 0);
+    }
+    ck_assert_int_eq(rename("moved", "alien/2"), 0);
+    return LOOP_WALK_GO_ON;
+}
+
+/* Goal: the way up leads to no directory that has got the number of one that was removed. Method: takes care that it
+ * does, where the file system gives such numbers away at once, as ext4 does. */
+START_TEST(inode_number_reused)
+{
+    struct tour *tour = calloc(1, sizeof(*tour));
+    char         name[64] = "t";
+
+    ck_assert_int_eq(mkdir(name, 0700), 0);
+    for (int i = 1; i <= 10; i++) {
+        snprintf(name + strlen(name), sizeof(name) - strlen(name), "/%d", i);
+        ck_assert_int_eq(mkdir(name, 0700), 0);
+    }
+    tour->visit = exchange;
+    tour_run(tour, AT_FDCWD, "t", NULL);
+    ck_assert_int_eq(tour->error, 0);
+    if (inode_reused)
+        ck_assert_uint_gt(tour->errors, 0);
+    else
+        test_skip("the number of an inode is not used again");
+    free(tour);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("fs/tree_walk");
@@ -733,6 +795,7 @@ Suite *test_suite(void)
     tcase_add_test(walk, closed_directory);
     tcase_add_test(walk, moved_meanwhile);
     tcase_add_test(walk, gone_meanwhile);
+    tcase_add_test(walk, inode_number_reused);
     tcase_add_test(walk, pause_and_resume);
     tcase_add_test(walk, cancel);
     tcase_add_test(walk, faults);
