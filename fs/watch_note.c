@@ -267,12 +267,13 @@ static bool tell_first(struct watch *watch)
     return true;
 }
 
-/* Those that come meanwhile wait for the next time. */
+/* Those that come meanwhile wait for the next time. A callback that starts a watch makes events be read: the halves of
+ * a move may become one note, or none. */
 void watch_notes_tell(struct watch *watch)
 {
     static const struct watch_note overflow_note = {.kind = LOOP_WATCH_OVERFLOW, .path = ""};
 
-    for (uint32_t count = watch->notes_count; count > 0; count--) {
+    for (uint32_t count = watch->notes_count; count > 0 && watch->notes_count > 0; count--) {
         if (!tell_first(watch) || watch->closing)
             return;
     }
