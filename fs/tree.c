@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <ringloop/tree.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PASSES = 8 };
 
@@ -142,6 +143,15 @@ static int empty(struct remove_call *call, int dirfd, const char *name)
     return r;
 }
 
+/* A directory that may not be removed, which is said before that it is one: what is in it may go. */
+static bool is_held_directory(const struct remove_call *call, int error, int dirfd, const char *name)
+{
+    struct statx stat;
+
+    return (error == -EACCES || error == -EPERM) && (call->flags & LOOP_TREE_STOP) == 0 &&
+           sys_statx(dirfd, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &stat) == 0 && S_ISDIR(stat.stx_mode);
+}
+
 /* What stands at name: not a directory, or one to be emptied first. */
 static int remove_name(struct remove_call *call, int dirfd, const char *name)
 {
@@ -149,6 +159,8 @@ static int remove_name(struct remove_call *call, int dirfd, const char *name)
 
     if (r == 0)
         call->counts.files++;
+    else if (is_held_directory(call, r, dirfd, name))
+        r = -EISDIR;
     if (r != -EISDIR)
         return r;
     for (int pass = 0; pass < PASSES && (r == -EISDIR || r == -ENOTEMPTY); pass++) {

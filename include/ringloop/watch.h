@@ -103,8 +103,9 @@ struct loop_watch {
  * these stand between.
  *
  * The look at the path, and at a tree's root, is made by this call; the rest of a tree is gone through by threads of
- * the work pool, which call the loop's allocator. What is made in it meanwhile is told, or was there when LOOP_WATCH_READY is told. Of a directory that
- * is made, or moved in, later, everything in it is told as LOOP_WATCH_CREATED, once each.
+ * the work pool, which call the loop's allocator. What is made in it meanwhile is told, or was there when
+ * LOOP_WATCH_READY is told. Of a directory that is made, or moved in, later, everything in it is told as
+ * LOOP_WATCH_CREATED, once each.
  *
  * Returns 0, or calls back never:
  *   -EINVAL       no path, no cb, bad options

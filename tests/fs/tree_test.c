@@ -198,6 +198,41 @@ static void scenario_closed(void)
     test_loop_free(loop);
 }
 
+static void scenario_held(void)
+{
+    struct loop_tree_counts counts = {0};
+
+    loop = test_loop_new(NULL);
+    if (remove_run(AT_FDCWD, "p/t", LOOP_TREE_STOP, &counts) != -EACCES || counts.files != 0 || counts.errors != 1)
+        _exit(10);
+    if (remove_run(AT_FDCWD, "p/t", 0, &counts) != -EACCES || counts.files != 1 || counts.directories != 1 ||
+        counts.errors != 1)
+        _exit(11);
+    if (remove_run(AT_FDCWD, "p/file", 0, &counts) != -EACCES || counts.files != 0 || counts.errors != 1)
+        _exit(12);
+    test_loop_free(loop);
+}
+
+/* Goal: of a directory that may not be removed all that is in it is, as of one further down; with LOOP_TREE_STOP
+ * nothing. */
+START_TEST(held_by_parent)
+{
+    static const char *const own[] = {"p/t", "p/t/d", "p/t/f"};
+
+    directory("p");
+    directory("p/t");
+    directory("p/t/d");
+    touch("p/t/f");
+    touch("p/file");
+    for (size_t i = 0; i < TEST_COUNT(own); i++)
+        ck_assert(geteuid() != 0 || chown(own[i], 65534, 65534) == 0);
+    ck_assert_int_eq(chmod("p", 0555), 0);
+    scratch_unprivileged(scenario_held);
+    ck_assert_int_eq(chmod("p", 0755), 0);
+    ck_assert(there("p/t") && !there("p/t/d") && there("p/file"));
+}
+END_TEST
+
 /* Goal: what can't be removed is told and counted once, not with each directory above it; the rest goes, also an empty
  * directory that can't be read. */
 START_TEST(no_permission)
@@ -450,6 +485,7 @@ Suite *test_suite(void)
     tcase_add_test(tree, arguments);
     tcase_add_test(tree, wide_and_deep);
     tcase_add_test(tree, no_permission);
+    tcase_add_test(tree, held_by_parent);
     tcase_add_test(tree, mount_point);
     tcase_add_test(tree, cancel);
     tcase_add_test(tree, dropped);
