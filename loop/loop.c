@@ -378,6 +378,8 @@ int loop_run(struct loop *loop, enum loop_run_mode mode)
         return r;
     loop->running = true;
     loop->now_ns = sys_clock_ns();
+    if (unlikely(loop->hooks.forked != 0))
+        hooks_after_fork(loop);
     if (mode == LOOP_RUN_NOWAIT && !should_stop(loop))
         turn(loop, 0, false);
     if (mode == LOOP_RUN_DEFAULT)
@@ -441,6 +443,9 @@ static void drain(struct loop *loop)
     uint32_t left = 0;
 
     loop->running = true;
+    hooks_clean_up(loop);
+    timers_stop_all(loop);
+    hooks_stop_all(loop);
     post_run(loop); /* posts are never lost */
     post_close(loop);
     post_run(loop);
@@ -520,10 +525,12 @@ int loop_destroy(struct loop *loop)
     if (loop_busy(loop))
         return -EBUSY;
     owner = may_drain(loop);
-    timers_stop_all(loop);
-    hooks_stop_all(loop);
-    if (owner && become_owner(loop) == 0)
+    if (owner && become_owner(loop) == 0) {
         drain(loop);
+    } else {
+        timers_stop_all(loop);
+        hooks_stop_all(loop);
+    }
     loop_registry_remove(loop);
     if (loop->forked)
         ring_abandon(&loop->ring); /* the parent's: nothing is asked of it */

@@ -58,9 +58,10 @@ struct mode_state {
 
 /* Hooks that are started. */
 struct hooks {
-    struct loop_hook_node  lists[3]; /* by kind, in the order of start */
+    struct loop_hook_node  lists[5]; /* by kind, in the order of start */
     struct loop_hook_node *next;     /* while they are called: whose turn it is */
     uint64_t               order;    /* of the last start */
+    uint64_t               forked;   /* those up to there are to be told of a fork; 0: none */
     uint32_t               started;
 };
 
@@ -479,7 +480,15 @@ void multishot_poll_for(struct loop *loop, loop_id id, uint32_t mask);
 void hooks_init(struct loop *loop);
 bool hooks_before_wait(struct loop *loop); /* whether it shall not wait */
 void hooks_after_wait(struct loop *loop);
+void hooks_forked(struct loop *loop);     /* the loop has a ring in the child */
+void hooks_after_fork(struct loop *loop); /* calls them, once */
+void hooks_clean_up(struct loop *loop);   /* the same */
 void hooks_stop_all(struct loop *loop);
+
+static inline bool hooks_clean(const struct loop *loop)
+{
+    return !hook_list_empty(&loop->hooks.lists[LOOP_HOOK_CLEANUP]);
+}
 
 static inline bool hooks_idle(const struct loop *loop)
 {

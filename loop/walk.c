@@ -188,6 +188,8 @@ int loop_walk(struct loop *loop, loop_walk_cb *cb, void *arg)
     walk_hooks(loop, &walker, LOOP_HOOK_IDLE, "idle");
     walk_hooks(loop, &walker, LOOP_HOOK_PREPARE, "prepare");
     walk_hooks(loop, &walker, LOOP_HOOK_CHECK, "check");
+    walk_hooks(loop, &walker, LOOP_HOOK_FORK, "fork");
+    walk_hooks(loop, &walker, LOOP_HOOK_CLEANUP, "cleanup");
     walk_wheel(loop, &walker);
     walk_wall(loop, &walker);
     walk_due(loop, &walker);

@@ -245,12 +245,13 @@ LOOP_API int loop_dispatch(struct loop *loop, uint64_t timeout_ns);
  * afterwards is fine. Any thread; async-signal-safe. */
 LOOP_API void loop_stop(struct loop *loop);
 
-/* Runs the posts that wait, cancels every operation (work that runs is waited for), closes every object, stops every
- * timer, hook and signal, calls all final and close callbacks, waits until the kernel has let go of all memory, and
- * frees the loop. NULL is fine. New operations started by those callbacks get -ECANCELED. Returns 0, or -EBUSY from
- * inside a callback. On another thread than the owner's it works while nothing is in flight, or when that thread has
- * ended, as after loop_rehome() (fork.h); otherwise it aborts: the kernel allows only the owner to cancel. In a child
- * of fork(2), without loop_fork() before, it calls nobody back and lets go of memory and descriptors. */
+/* Calls cleanup hooks (hooks.h), runs the posts that wait, cancels every operation (work that runs is waited for),
+ * closes every object, stops every timer, hook and signal, calls all final and close callbacks, waits until the kernel
+ * has let go of all memory, and frees the loop. NULL is fine. New operations started by those callbacks get -ECANCELED.
+ * Returns 0, or -EBUSY from inside a callback. On another thread than the owner's it works while nothing is in flight
+ * and there are no cleanup hooks, or when that thread has ended, as after loop_rehome() (fork.h); otherwise it aborts:
+ * the kernel allows only the owner to cancel. In a child of fork(2), without loop_fork() before, it calls nobody back
+ * and lets go of memory and descriptors. */
 LOOP_API int loop_destroy(struct loop *loop);
 
 /* Whether something keeps the loop alive: operations, started timers, hooks and signals, open objects, unless they are

@@ -14,7 +14,7 @@ LOOP_BEGIN_DECLS
 /* One of them, for the callback only. */
 struct loop_walk_item {
     const char *kind;    /* "stream", "listener", "timer", "prepare" ...; static; the one pointer for all of a kind */
-    void       *object;  /* struct loop_stream * of a "stream", and so on; of "prepare", "check", "idle": loop_hook * */
+    void       *object;  /* struct loop_stream * of a "stream", and so on; of hooks ("idle"): loop_hook * */
     int         fd;      /* -1: none, or none yet */
     bool        active;  /* it does something: reads, writes, connects, accepts, runs */
     bool        closing; /* its close callback is still to come */

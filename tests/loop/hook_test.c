@@ -1,6 +1,9 @@
 /* tests/loop/hook_test.c: hooks: starting, stopping, order, what keeps the loop alive. */
 #include "tests/support/test.h"
 
+#include <pthread.h>
+#include <sys/wait.h>
+
 enum { MANY = 500 };
 
 struct counter {
@@ -29,7 +32,7 @@ START_TEST(arguments)
     struct loop_hook hook = {0};
 
     ck_assert_int_eq(loop_hook_start(loop, &hook, LOOP_HOOK_CHECK, NULL), -EINVAL);
-    ck_assert_int_eq(loop_hook_start(loop, &hook, (enum loop_hook_kind)3, count), -EINVAL);
+    ck_assert_int_eq(loop_hook_start(loop, &hook, (enum loop_hook_kind)5, count), -EINVAL);
     ck_assert_int_eq(loop_hook_start(loop, &hook, (enum loop_hook_kind) - 1, count), -EINVAL);
     ck_assert(!loop_hook_active(&hook));
     ck_assert_ptr_null(loop_hook_loop(&hook));
@@ -367,6 +370,206 @@ START_TEST(chain_left_open)
 }
 END_TEST
 
+/* ---- in children, and at the end */
+
+struct story {
+    char text[16]; /* a letter for each call */
+};
+
+static void tell(struct story *story, char letter)
+{
+    size_t length = strlen(story->text);
+
+    if (length + 1 < sizeof(story->text))
+        story->text[length] = letter;
+}
+
+static void note_fork(struct loop_hook *hook)
+{
+    tell(hook->data, 'f');
+}
+
+static void note_idle(struct loop_hook *hook)
+{
+    tell(hook->data, 'i');
+    loop_hook_stop(hook);
+}
+
+static void note_operation(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)loop;
+    tell(arg, result->res == -ECANCELED ? 'o' : '?');
+}
+
+static void exit_unless(bool condition, int status)
+{
+    if (!condition)
+        _exit(status);
+}
+
+static void fork_hooks_in_child(struct loop *loop, struct story *story)
+{
+    struct loop_hook late = {.data = story}, idle = {.data = story};
+
+    exit_unless(loop_fork(loop) == 0, 1);
+    exit_unless(story->text[0] == '\0', 2);
+    exit_unless(loop_hook_start(loop, &late, LOOP_HOOK_FORK, note_fork) == 0, 3); /* came too late for this one */
+    exit_unless(loop_hook_start(loop, &idle, LOOP_HOOK_IDLE, note_idle) == 0, 4);
+    exit_unless(loop_dispatch(loop, 0) >= 0 && strcmp(story->text, "o") == 0, 5); /* knows no hooks */
+    exit_unless(loop_run(loop, LOOP_RUN_NOWAIT) == 0 && strcmp(story->text, "offi") == 0, 6);
+    exit_unless(loop_run(loop, LOOP_RUN_DEFAULT) == 0 && strcmp(story->text, "offi") == 0, 7);
+    exit_unless(loop_destroy(loop) == 0 && strcmp(story->text, "offi") == 0, 8);
+    exit_unless(test_memory.blocks == 0, 9);
+    _exit(0);
+}
+
+/* Goal: fork hooks run once in a child, before all else of the first run, also if nothing keeps the loop alive; in the
+ * parent, and after a move to another thread, they do not. */
+START_TEST(fork_hooks)
+{
+    struct loop     *loop = test_loop_new(NULL);
+    struct story     story = {{0}};
+    struct loop_hook hooks[2] = {{.data = &story}, {.data = &story}};
+    int              fds[2], status = -1;
+    char             byte;
+    pid_t            pid;
+
+    test_socketpair(fds);
+    for (int i = 0; i < 2; i++)
+        start(loop, &hooks[i], LOOP_HOOK_FORK, note_fork);
+    ck_assert(!loop_alive(loop));
+    ck_assert(!loop_hook_has_ref(&hooks[0]));
+    ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, note_operation, &story, LOOP_TERMS(.flags = LOOP_BACKGROUND)),
+                     0);
+    test_turns(loop, 2);
+    pid = fork();
+    if (pid == 0) {
+        alarm(20);
+        fork_hooks_in_child(loop, &story);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
+    test_turns(loop, 2);
+    ck_assert_int_eq(loop_disown(loop), 0);
+    test_turns(loop, 2);
+    ck_assert_str_eq(story.text, "o");
+    for (int i = 0; i < 2; i++)
+        loop_hook_stop(&hooks[i]);
+    test_loop_free(loop);
+    test_close(fds[0]);
+    test_close(fds[1]);
+}
+END_TEST
+
+/* Goal: taking refs off and on does not matter to those that never hold the loop. */
+START_TEST(never_hold)
+{
+    struct loop     *loop = test_loop_new(NULL);
+    struct counter   counter = {0};
+    struct loop_hook hook = {.data = &counter};
+
+    start(loop, &hook, (enum loop_hook_kind)_i, count);
+    loop_hook_unref(&hook);
+    ck_assert(!loop_alive(loop));
+    loop_hook_ref(&hook);
+    ck_assert(!loop_alive(loop));
+    start(loop, &hook, LOOP_HOOK_CHECK, count);
+    ck_assert(loop_alive(loop));
+    start(loop, &hook, (enum loop_hook_kind)_i, count);
+    ck_assert(!loop_alive(loop));
+    loop_hook_stop(&hook);
+    ck_assert(loop_hook_has_ref(&hook));
+    ck_assert_uint_eq(counter.calls, 0);
+    test_loop_free(loop);
+}
+END_TEST
+
+static uint32_t         cleanup_ends;
+static struct loop_hook cleanup_more;
+
+static void end_cb(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    (void)loop;
+    (void)arg;
+    ck_assert_int_eq(result->res, -ECANCELED);
+    cleanup_ends++;
+}
+
+static void clean_up(struct loop_hook *hook)
+{
+    struct loop *loop = loop_hook_loop(hook);
+
+    tell(hook->data, 'c');
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_NOWAIT), -EBUSY);
+    ck_assert_int_eq(loop_destroy(loop), -EBUSY);
+    ck_assert_int_gt(loop_timeout(loop, LOOP_SECOND, 0, 0, end_cb, NULL, NULL), 0); /* ends at once */
+    cleanup_more.data = hook->data;
+    start(loop, &cleanup_more, LOOP_HOOK_CLEANUP, clean_up); /* too late: is not called */
+    loop_hook_stop(hook);
+}
+
+static void note_post(struct loop *loop, void *arg)
+{
+    (void)loop;
+    tell(arg, 'p');
+}
+
+static void *destroy_on_thread(void *arg)
+{
+    test_loop_drop(arg);
+    return NULL;
+}
+
+static void *one_turn(void *arg)
+{
+    test_turns(arg, 1);
+    return NULL;
+}
+
+static void on_thread(void *(*run)(void *arg), struct loop *loop)
+{
+    pthread_t thread;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, run, loop), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+/* Goal: cleanup hooks run once, before anything is ended, whether the loop ran or not, and on whatever thread may
+ * destroy it; a child that only lets go of it does not call them. Method: what is in flight and a post come after. */
+START_TEST(cleanup_hooks)
+{
+    struct loop     *loop = test_loop_new(NULL);
+    struct story     story = {{0}};
+    struct loop_hook hooks[2] = {{.data = &story}, {.data = &story}};
+    int              status = -1;
+    pid_t            pid;
+
+    cleanup_ends = 0;
+    for (int i = 0; i < 2; i++)
+        start(loop, &hooks[i], LOOP_HOOK_CLEANUP, clean_up);
+    ck_assert(!loop_alive(loop));
+    if (_i == 1)
+        test_turns(loop, 1);
+    if (_i == 2) /* its thread has ended when the loop is destroyed on this one */
+        on_thread(one_turn, loop);
+    pid = fork();
+    if (pid == 0) {
+        exit_unless(loop_destroy(loop) == 0, 1);
+        _exit(story.text[0] == '\0' && test_memory.blocks == 0 ? 0 : 2);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(loop_post(loop, note_post, &story), 0);
+    if (_i == 3)
+        on_thread(destroy_on_thread, loop); /* nobody's */
+    else
+        test_loop_drop(loop);
+    ck_assert_str_eq(story.text, "ccp");
+    ck_assert_uint_eq(cleanup_ends, 2);
+    ck_assert(!loop_hook_active(&hooks[0]) && !loop_hook_active(&cleanup_more));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("hook");
@@ -383,5 +586,8 @@ Suite *test_suite(void)
     tcase_add_test(tcase, idle_starves_nobody);
     tcase_add_test(tcase, destroy);
     tcase_add_test(tcase, chain_left_open);
+    tcase_add_test(tcase, fork_hooks);
+    tcase_add_loop_test(tcase, never_hold, LOOP_HOOK_FORK, LOOP_HOOK_CLEANUP + 1);
+    tcase_add_loop_test(tcase, cleanup_hooks, 0, 4);
     return suite;
 }
