@@ -47,10 +47,12 @@ static void judge(const struct context *context, struct loop_result *result)
 }
 
 /* It was cancelled because the ring goes: an object starts it again. */
-static void judge_moving(const struct context *context, struct loop_result *result)
+static void judge_moving(const struct loop *loop, const struct context *context, struct loop_result *result)
 {
     const unsigned asked = CONTEXT_CANCELED | CONTEXT_EXPIRED;
 
+    if (likely(!loop->moving) && (context->flags & CONTEXT_PAUSING) == 0)
+        return;
     if ((result->res != -ECANCELED && result->res != -EINTR) || (context->flags & asked) != 0)
         return;
     result->res = (context->flags & CONTEXT_OBJECT) != 0 ? -ERESTART : -ECANCELED;
@@ -76,8 +78,7 @@ void op_finish(struct loop *loop, struct context *context, struct loop_result *r
 
     result->id = (loop_id)context->id;
     judge(context, result);
-    if (unlikely(loop->moving))
-        judge_moving(context, result);
+    judge_moving(loop, context, result);
     if (unlikely(result->res < 0 || (result->flags & LOOP_TIMED_OUT) != 0))
         observe_failure(loop, context->opcode, result, cb != NULL);
     if (extended)

@@ -238,9 +238,14 @@ int fixed_files_rehome(struct loop *loop)
     struct fixed_files *files = loop->files;
     int                 r = files == NULL ? 0 : table_register(loop, files);
 
-    for (uint32_t i = 0; r == 0 && files != NULL && i < files->own; i++)
-        if (files->slots[i].fd >= 0 && put(loop, files, i, files->slots[i].fd) < 0)
+    for (uint32_t i = 0; r == 0 && files != NULL && i < files->own; i++) {
+        if (files->slots[i].fd >= 0)
+            r = put(loop, files, i, files->slots[i].fd);
+        if (r == -EBADF) {
             forget_fd(files, i);
+            r = 0;
+        }
+    }
     return r;
 }
 

@@ -479,11 +479,15 @@ static bool may_drain(struct loop *loop)
 {
     if (loop_owner(loop) == NULL || loop_owner(loop) == loop_this_thread())
         return true;
-    if (loop_owner(loop) == &loop_homeless || (drained(loop) && !post_waiting(loop)))
+    if (loop_owner(loop) == &loop_homeless)
+        return !loop->forked && loop_rehome(loop) == 0;
+    if (drained(loop) && !post_waiting(loop) && !hooks_clean(loop))
         return false;
     if (loop_rehome(loop) < 0)
-        check_misuse("loop_destroy",
-                     "operations are in flight, and the thread that owns the loop is alive: only that can end them");
+        check_misuse(
+            "loop_destroy",
+            "operations are in flight, or there are cleanup hooks, and the thread that owns the loop is alive: "
+            "only that can end them");
     return true;
 }
 

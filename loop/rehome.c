@@ -6,6 +6,7 @@
 #include "loop/rehome.h"
 
 #include "loop/multishot.h"
+#include "loop/op_start.h"
 
 #include <errno.h>
 #include <string.h>
@@ -61,17 +62,23 @@ static void context_rehome(struct loop *loop, struct context *context)
 
 /* ---- taking leave of the old ring */
 
-/* They go on by themselves when the kernel has ended them. */
-static void multishots_prepare(struct loop *loop)
+/* What is marked so goes on when the kernel has ended it, now or, if it does not let go of all, later: multishots by
+ * themselves, those of objects by what these are told. */
+static bool goes_on(struct context *context)
 {
-    const unsigned  asked = CONTEXT_CANCELED | CONTEXT_PAUSING;
+    if ((context->flags & (CONTEXT_CANCELED | CONTEXT_PAUSING)) != 0 ||
+        (context->state != CONTEXT_ACTIVE && context->state != CONTEXT_PROBING))
+        return false;
+    return context_is_multishot(context) ? !multishot_holds_message(context) : (context->flags & CONTEXT_OBJECT) != 0;
+}
+
+static void contexts_prepare(struct loop *loop)
+{
     uint64_t        slot = 0;
     struct context *context;
 
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
-        if (context_is_multishot(context) && (context->flags & asked) == 0 &&
-            (context->state == CONTEXT_ACTIVE || context->state == CONTEXT_PROBING) &&
-            !multishot_holds_message(context))
+        if (goes_on(context))
             context->flags |= CONTEXT_PAUSING | CONTEXT_RESUMING;
 }
 
@@ -101,7 +108,7 @@ int rehome_take_back(struct loop *loop)
 
     loop->running = true;
     (void)submit_now(loop, SUBMIT_ASKED);
-    multishots_prepare(loop);
+    contexts_prepare(loop);
     r = loop->backlog.count > 0 ? -EBUSY : detach_everything(loop);
     if (r == 0)
         dispatch_rest(loop);
@@ -144,7 +151,7 @@ int rehome_collect(struct loop *loop)
         return r;
     loop->ring.enabled = false; /* it must not be entered any more */
     loop->running = true;
-    multishots_prepare(loop);
+    contexts_prepare(loop);
     dispatch_rest(loop);
     loop->running = false;
     return 0;
@@ -163,7 +170,7 @@ static int ring_replace(struct loop *loop, bool forked)
     if (forked)
         ring_abandon(&loop->ring);
     else
-        ring_close(&loop->ring, true);
+        ring_close(&loop->ring, loop->ring.enabled); /* else the place of the registered ring was another thread's */
     r = ring_open(&loop->ring, &options);
     loop->ring.extras = extras;
     if (r < 0) {
@@ -192,6 +199,12 @@ static int ring_furnish(struct loop *loop, bool forked)
     return r == 0 && forked ? work_rehome(loop) : r;
 }
 
+/* In the backlog, where the second of the two places of a wide one says nothing. */
+static uint32_t places_of(const struct loop *loop, const struct io_uring_sqe *sqe)
+{
+    return ring_has(&loop->ring, IORING_SETUP_SQE_MIXED) && op_is_made_wide(sqe->opcode) ? 2 : 1;
+}
+
 /* Those that are carried over in the backlog were never given to the old ring. */
 static void spare_backlog(struct loop *loop)
 {
@@ -200,7 +213,7 @@ static void spare_backlog(struct loop *loop)
 
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
         context->flags |= CONTEXT_COMPLETED;
-    for (uint32_t i = 0; i < loop->backlog.count; i++) {
+    for (uint32_t i = 0; i < loop->backlog.count; i += places_of(loop, sqe_queue_at(loop, &loop->backlog, i))) {
         uint64_t user_data = sqe_queue_at(loop, &loop->backlog, i)->user_data;
 
         context = user_data_mode(user_data) == UD_INDIRECT || user_data_mode(user_data) == UD_EXTENDED
@@ -211,11 +224,23 @@ static void spare_backlog(struct loop *loop)
     }
 }
 
-/* Operations without a context that nobody will tell of are forgotten: those that are left have one. */
+/* Operations without a context: of those that the old ring had, nobody will tell. */
+static uint32_t count_direct(struct loop *loop)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < loop->backlog.count; i += places_of(loop, sqe_queue_at(loop, &loop->backlog, i))) {
+        uint64_t user_data = sqe_queue_at(loop, &loop->backlog, i)->user_data;
+
+        count += user_data_mode(user_data) == UD_DIRECT && user_data_handler(user_data) - 1 < LOOP_HANDLERS_MAX;
+    }
+    return count;
+}
+
 static void contexts_rehome(struct loop *loop, bool forked)
 {
     uint64_t        slot = 0;
-    uint32_t        count = 0;
+    uint32_t        count = count_direct(loop);
     struct context *context;
 
     if (!forked)

@@ -263,11 +263,23 @@ static uint32_t threads_of_use(const struct work_pool *pool)
     return count;
 }
 
+/* 0 also if it could not be started but there are others. */
+static int start_thread(struct work_pool *pool)
+{
+    int r = sys_thread_start(&pool->threads[pool->threads_count], worker, pool);
+
+    pthread_mutex_lock(&pool->lock);
+    pool->thread_failed = r < 0;
+    pool->failed_turn = pool->loop->stats.turns; /* once a turn is often enough to fail */
+    pool->threads_count += r == 0;
+    pthread_mutex_unlock(&pool->lock);
+    return pool->threads_count > 0 ? 0 : r;
+}
+
 /* Room in the queue, and a thread if one more is of use. */
 static int prepare(struct work_pool *pool, enum loop_work_class work_class)
 {
     bool full, wanted;
-    int  r;
 
     pthread_mutex_lock(&pool->lock);
     full = pool->waiting == pool->waiting_max;
@@ -279,15 +291,7 @@ static int prepare(struct work_pool *pool, enum loop_work_class work_class)
     pthread_mutex_unlock(&pool->lock);
     if (full)
         return -ENOBUFS;
-    if (!wanted)
-        return 0;
-    r = sys_thread_start(&pool->threads[pool->threads_count], worker, pool);
-    pthread_mutex_lock(&pool->lock);
-    pool->thread_failed = r < 0;
-    pool->failed_turn = pool->loop->stats.turns; /* once a turn is often enough to fail */
-    pool->threads_count += r == 0;
-    pthread_mutex_unlock(&pool->lock);
-    return pool->threads_count > 0 ? 0 : r;
+    return wanted ? start_thread(pool) : 0;
 }
 
 static void queue(struct work_pool *pool, struct work_item *item)
@@ -511,6 +515,20 @@ static void end_running(struct loop *loop, struct context *context)
     dispatch_settle(loop, context, (context->flags & CONTEXT_OBJECT) != 0 ? -ERESTART : -ECANCELED, 0);
 }
 
+/* As many as those that wait can use. */
+static uint32_t threads_wanted(struct work_pool *pool)
+{
+    uint32_t count;
+
+    pthread_mutex_lock(&pool->lock);
+    count = pool->waiting == 0 ? 0 : threads_of_use(pool);
+    if (count > pool->threads_max)
+        count = pool->threads_max;
+    count = count > pool->threads_count ? count - pool->threads_count : 0;
+    pthread_mutex_unlock(&pool->lock);
+    return count;
+}
+
 int work_rehome(struct loop *loop)
 {
     struct work_pool *pool = loop->work;
@@ -522,10 +540,9 @@ int work_rehome(struct loop *loop)
         return 0;
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
         end_running(loop, context);
-    for (int i = 0; i < CLASSES && r == 0; i++)
-        if (pool->queues[i].waiting > 0)
-            r = prepare(pool, (enum loop_work_class)i);
-    return r == -ENOBUFS ? 0 : r;
+    for (uint32_t count = threads_wanted(pool); count > 0 && r == 0; count--)
+        r = start_thread(pool);
+    return r;
 }
 
 void work_release(struct loop *loop)

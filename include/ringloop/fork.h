@@ -42,8 +42,9 @@ LOOP_API LOOP_MUST_USE int loop_fork(struct loop *loop);
  * -ECANCELED: start them again. Until another thread runs the loop any one thread may use it, as before the first run.
  *
  * Returns 0, also if nobody owns it; -EBUSY from inside a callback, or if the kernel did not let go of everything for
- * some time (a disk that does not answer, zero-copy sends that the peer has not taken): try again; -EOPNOTSUPP as
- * above; or what loop_create() returns: then the loop has no ring, and loop_rehome() tries again. */
+ * some time (a disk that does not answer, zero-copy sends that the peer has not taken): the loop is still this
+ * thread's, and all goes on as it would elsewhere, so try again; -EOPNOTSUPP as above; or what loop_create() returns:
+ * then the loop has no ring, and loop_rehome() tries again, as does loop_destroy(). */
 LOOP_API LOOP_MUST_USE int loop_disown(struct loop *loop);
 
 /* The same on another thread, after that of the owner has ended, without having given the loop up: it makes the loop
