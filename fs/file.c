@@ -169,7 +169,18 @@ static void rehome(struct loop_object *object, bool forked)
     }
 }
 
-static const struct loop_object_class file_class = {.name = "file", .close = close_object, .rehome = rehome};
+/* Not where the close is on its way: it may have been done, and the number be another's. */
+static void let_go(struct loop_object *object)
+{
+    struct loop_file *file = container_of(object, struct loop_file, priv.object);
+
+    if (file->priv.close_step != CLOSE_FD && (file->priv.flags & LOOP_FILE_KEEP_FD) == 0 && file->priv.fd > 2 &&
+        (file->priv.fd & LOOP_FIXED_FLAG) == 0)
+        (void)sys_close(file->priv.fd);
+}
+
+static const struct loop_object_class file_class = {
+    .name = "file", .close = close_object, .rehome = rehome, .let_go = let_go};
 
 /* ---- opening */
 
@@ -242,10 +253,13 @@ static void opened(struct loop *loop, const struct loop_result *result, void *ar
     if (res == -EINTR || res == -ERESTART) {
         loop_id id = closing ? -ECANCELED : start_open(loop, file);
 
+        file->priv.flags |= FILE_REOPENS;
         if (id > 0)
             return;
         res = (int32_t)id;
     }
+    if (res == -EEXIST && (file->priv.flags & FILE_REOPENS) != 0)
+        res = -EOWNERDEAD; /* perhaps by us */
     if (res >= 0)
         file->priv.fd = res;
     if (!closing)

@@ -20,6 +20,7 @@ enum {
     FILE_APPENDS = 1u << 16, /* the kernel takes no offset of a write seriously */
     FILE_DIRECT = 1u << 18,  /* O_DIRECT */
     FILE_FORKED = 1u << 17,  /* this is a child of fork(2): what was in flight the parent does */
+    FILE_REOPENS = 1u << 19, /* an open was cut short by a new ring: the file may have been made all the same */
 };
 
 enum request_kind {

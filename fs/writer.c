@@ -189,7 +189,18 @@ static void rehome(struct loop_object *object, bool forked)
     writer_work(core);
 }
 
-static const struct loop_object_class writer_class = {.name = "writer", .close = close_object, .rehome = rehome};
+/* Not where the close is on its way: it may have been done, and the number be another's. */
+static void let_go(struct loop_object *object)
+{
+    struct writer_core *core = container_of(object, struct loop_writer, priv.object)->priv.core;
+
+    if (core->close_id == 0 && !writer_is(core, LOOP_WRITER_KEEP_FD) && core->fd > 2 &&
+        (core->fd & LOOP_FIXED_FLAG) == 0)
+        (void)sys_close(core->fd);
+}
+
+static const struct loop_object_class writer_class = {
+    .name = "writer", .close = close_object, .rehome = rehome, .let_go = let_go};
 
 /* ---- opening */
 

@@ -161,8 +161,17 @@ static void close_watch(struct loop_object *object)
     loop_task_add(object->loop, &watch->task);
 }
 
+static void let_go_of_watch(struct loop_object *object)
+{
+    struct child_watch *watch = container_of(object, struct child_watch, object);
+
+    sys_close(watch->pidfd);
+    memory_free(object->loop, watch);
+}
+
 static const struct loop_object_class child_class = {.name = "child", .close = close_child};
-static const struct loop_object_class watch_class = {.name = "child watch", .close = close_watch};
+static const struct loop_object_class watch_class = {
+    .name = "child watch", .close = close_watch, .let_go = let_go_of_watch};
 
 int child_check(struct loop *loop, const struct loop_child *child, loop_child_cb *cb)
 {

@@ -136,15 +136,16 @@ static void target_ended(struct loop_fanout *fanout, struct loop_fanout_target *
  * to be told if not. */
 static bool target_goes_on(struct loop_fanout *fanout, struct loop_fanout_target *target, int32_t *res)
 {
+    bool cut = target->way <= WRITE_FIXED || fanout->priv.loop->moving; /* what is sent whole, by the change of rings */
     loop_id id;
 
     if ((fanout->priv.state & CANCELED) != 0)
         return false;
     if ((fanout->priv.state & AUTO) != 0 && is_zero_copy(target) && (*res == -EOPNOTSUPP || *res == -ENOMEM))
         target->way = SEND;
-    else if (target->way <= WRITE_FIXED && *res > 0 && target->done + (uint32_t)*res < fanout->priv.size)
+    else if (cut && *res > 0 && target->done + (uint32_t)*res < fanout->priv.size)
         target->done += (uint32_t)*res;
-    else
+    else if (*res != -ERESTART) /* a new ring: the same once more */
         return false;
     id = target_start(fanout, target);
     if (id < 0) {

@@ -536,8 +536,10 @@ int loop_destroy(struct loop *loop)
         hooks_stop_all(loop);
     }
     loop_registry_remove(loop);
-    if (loop->forked)
+    if (loop->forked) {
+        objects_let_go(loop);
         ring_abandon(&loop->ring); /* the parent's: nothing is asked of it */
+    }
     loop_free(loop, owner);
     return 0;
 }

@@ -96,6 +96,9 @@ struct loop_object_class {
      * -ERESTART in the next turn, by itself. forked: eventfds, inotify and timer descriptors and the like are shared
      * with the parent, and must be made anew. NULL: nothing to do. */
     void (*rehome)(struct loop_object *object, bool forked);
+    /* A child of fork(2) ends the loop without having taken it over: closes descriptors, and does nothing that the
+     * parent, or a peer, could see. The object is not used any more. NULL: it has none of its own. */
+    void (*let_go)(struct loop_object *object);
     /* For loop_walk(). Where the object stands in its public structure; 0: first in priv, behind data. */
     size_t offset;
     /* The same: fills in active, closing, ref and fd. NULL: active, with a ref, no descriptor. */
@@ -150,6 +153,7 @@ struct loop {
     uint64_t               cancel_delay_ns; /* grows from one repetition to the next */
     struct barrier        *barriers;        /* the first of them, in the order of their start; NULL: none */
     bool                   running, destroying, wake_armed, happened;
+    uint32_t               forks;  /* from the first loop to this one */
     bool                   moving; /* its ring is being replaced: what is started goes to the backlog and stays there */
     struct completion      completions[DISPATCH_BATCH]; /* those being dispatched */
 
@@ -402,7 +406,7 @@ bool sqe_names(const struct io_uring_sqe *sqe, int fd);
 
 /* detach.c: everything that the kernel has, without marking it as cancelled: 0, or -EBUSY. Completions stay in the CQ.
  */
-int detach_everything(struct loop *loop);
+int  detach_everything(struct loop *loop);
 
 /* barrier.c */
 struct barrier;
@@ -686,6 +690,7 @@ void object_release(struct loop_object *object); /* takes that back */
 void object_ref_set(struct loop_object *object, const char *call, bool *ref, bool to);
 void objects_close_all(struct loop *loop);
 void objects_rehome(struct loop *loop, bool forked);
+void objects_let_go(struct loop *loop);
 /* Tasks that wait until a descriptor may be free again. */
 void starved_add(struct loop *loop, struct loop_task *task);
 void starved_feed(struct loop *loop);

@@ -66,6 +66,17 @@ void objects_rehome(struct loop *loop, bool forked)
     }
 }
 
+void objects_let_go(struct loop *loop)
+{
+    struct loop_object *object, *next;
+
+    for (object = loop->objects.next; object != &loop->objects; object = next) {
+        next = object->next;
+        if (object->object_class->let_go != NULL)
+            object->object_class->let_go(object);
+    }
+}
+
 void starved_add(struct loop *loop, struct loop_task *task)
 {
     if (task->next == NULL)

@@ -284,8 +284,10 @@ int rehome(struct loop *loop, bool forked)
     if (loop->notifier != NULL)
         loop->notifier->rehome(loop, loop->notifier, forked);
     work_release(loop);
-    if (forked)
+    if (forked) {
+        loop->forks++;
         hooks_forked(loop);
+    }
     loop_features_fill(loop);
     submit_room_update(loop);
     loop->forked = false;

@@ -37,6 +37,12 @@ static void end_early(struct loop_transfer *transfer, int error)
         (void)loop_cancel(transfer->priv.loop, transfer->priv.send_id);
 }
 
+/* The parent goes on with it: both would send. */
+static bool is_the_parents(const struct loop_transfer *transfer)
+{
+    return transfer->priv.forks != transfer->priv.loop->forks;
+}
+
 static void read_done(struct loop *loop, const struct loop_result *result, void *arg)
 {
     struct loop_transfer         *transfer = arg;
@@ -44,7 +50,10 @@ static void read_done(struct loop *loop, const struct loop_result *result, void 
 
     (void)loop;
     priv->read_id = 0;
-    if (result->res <= 0) { /* the end, or an error: what has been read before still leaves */
+    if (is_the_parents(transfer)) {
+        end_early(transfer, -EOWNERDEAD);
+    } else if (result->res == -ERESTART) { /* a new ring: the same once more */
+    } else if (result->res <= 0) {         /* the end, or an error: what has been read before still leaves */
         priv->left = 0;
         if (result->res < 0 && priv->error == 0)
             priv->error = result->res;
@@ -66,9 +75,12 @@ static void send_done(struct loop *loop, const struct loop_result *result, void 
 
     (void)loop;
     priv->send_id = 0;
-    if (result->res == -ENOTSOCK && !priv->plain_write)
+    if (is_the_parents(transfer))
+        end_early(transfer, -EOWNERDEAD);
+    else if (result->res == -ENOTSOCK && !priv->plain_write)
         priv->plain_write = true;
-    else if (result->res < 0)
+    else if (result->res == -ERESTART) { /* a new ring: the same once more */
+    } else if (result->res < 0)
         end_early(transfer, result->res);
     else {
         priv->sent += (uint32_t)result->res;
@@ -172,6 +184,7 @@ int loop_sendfile(struct loop *loop, struct loop_transfer *transfer, int out_fd,
         .left = count,
         .in_fd = in_fd,
         .out_fd = out_fd,
+        .forks = loop->forks,
     };
     r = start(transfer, options == NULL ? 0 : options->timeout_ns);
     if (r < 0)

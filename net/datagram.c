@@ -82,8 +82,13 @@ static void describe(const struct loop_object *object, struct loop_walk_item *it
     item->active = datagram_is(datagram, DATAGRAM_RECEIVING) || datagram->priv.send_count > 0;
 }
 
+static void let_go(struct loop_object *object)
+{
+    sys_close(container_of(object, struct loop_datagram, priv.object)->priv.fd);
+}
+
 static const struct loop_object_class datagram_class = {
-    .name = "datagram", .close = close_object, .rehome = rehome_object, .describe = describe};
+    .name = "datagram", .close = close_object, .rehome = rehome_object, .let_go = let_go, .describe = describe};
 
 static int find_group(struct loop *loop, struct loop_datagram *datagram, const struct loop_datagram_options *options)
 {

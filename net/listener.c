@@ -73,8 +73,17 @@ static void describe(const struct loop_object *object, struct loop_walk_item *it
     item->active = !listener->priv.paused && listener->priv.state != LISTENER_FAILED;
 }
 
+static void let_go(struct loop_object *object)
+{
+    struct loop_listener *listener = container_of(object, struct loop_listener, priv.object);
+
+    listener_drop_held(listener);
+    if (listener->priv.fd >= 0)
+        sys_close(listener->priv.fd);
+}
+
 static const struct loop_object_class listener_class = {
-    .name = "listener", .close = close_object, .rehome = rehome_object, .describe = describe};
+    .name = "listener", .close = close_object, .rehome = rehome_object, .let_go = let_go, .describe = describe};
 
 /* What start and adopt have in common, before there is a socket. */
 static int begin(struct loop *loop, struct loop_listener *listener, const struct loop_listener_options *options,

@@ -216,8 +216,16 @@ static void describe(const struct loop_object *object, struct loop_walk_item *it
                    stream->priv.write_id != 0 || stream->priv.write_first != NULL || stream_is(stream, STREAM_READING);
 }
 
+static void let_go(struct loop_object *object)
+{
+    struct loop_stream *stream = container_of(object, struct loop_stream, priv.object);
+
+    if (stream->priv.fd >= 0 && !stream_is(stream, STREAM_KEEP_FD))
+        sys_close(stream->priv.fd);
+}
+
 static const struct loop_object_class stream_class = {
-    .name = "stream", .close = close_object, .rehome = rehome_object, .describe = describe};
+    .name = "stream", .close = close_object, .rehome = rehome_object, .let_go = let_go, .describe = describe};
 
 static int check_options(const struct loop_stream *stream, const struct loop *loop,
                          const struct loop_stream_options *options)

@@ -12,7 +12,8 @@
 LOOP_BEGIN_DECLS
 
 /* In a child of fork(2): gives the loop a ring of its own. Until then every call on it aborts with a message, but for
- * this one and loop_destroy(), which then just lets go of the loop's memory and descriptors, without a callback.
+ * this one and loop_destroy(), which then just lets go of the loop's memory, its descriptors and those of open objects,
+ * without a callback; what these have on the heap stays.
  * Afterwards nobody owns the loop: the thread that first runs it does. The parent's loop is not touched.
  *
  * The parent goes on with everything that was under way. In the child
@@ -48,9 +49,10 @@ LOOP_API LOOP_MUST_USE int loop_fork(struct loop *loop);
 LOOP_API LOOP_MUST_USE int loop_disown(struct loop *loop);
 
 /* The same on another thread, after that of the owner has ended, without having given the loop up: it makes the loop
- * nobody's. What had completed calls back from inside this call; what the end of the thread has cancelled is armed
- * again or ends, as in a child. Returns 0, -EBUSY as long as the owner's thread is alive (the main thread counts as
- * alive to the end of the process), or as above. loop_destroy() on another thread does this by itself. */
+ * nobody's. What had completed calls back from inside this call; of the rest the kernel tells nobody any more: it is
+ * armed again or ends, as in a child, and a file that was just being opened may stay open. So rather disown. Returns 0,
+ * -EBUSY as long as the owner's thread is alive (the main thread counts as alive to the end of the process), or as
+ * above. loop_destroy() on another thread does this by itself. */
 LOOP_API LOOP_MUST_USE int loop_rehome(struct loop *loop);
 
 LOOP_END_DECLS

@@ -40,6 +40,7 @@ struct loop_transfer {
         bool              plain_write;      /* the target is no socket */
         bool              ended;            /* nothing is started any more */
         int               in_fd, out_fd, error;
+        uint32_t          forks; /* of the loop at the start */
     } priv;
 };
 
