@@ -91,6 +91,7 @@ static struct world {
     struct msghdr            message;
     uint32_t                 files_made, fds_taken;
     char                     bytes[64];
+    bool                     started[THINGS];
 } world;
 static char full[FULL];
 
@@ -191,7 +192,7 @@ static void poll_cb(struct loop_poll *poll, int events)
 {
     char byte;
 
-    if (events >= 0 && read(loop_poll_fd(poll), &byte, 1) == 1)
+    if (events >= 0 && recv(loop_poll_fd(poll), &byte, 1, MSG_DONTWAIT) == 1)
         event(POLL);
 }
 
@@ -297,7 +298,7 @@ static void operation_cb(struct loop *of, const struct loop_result *result, void
     (void)of;
     if ((result->flags & LOOP_MORE) == 0)
         end(id, result->res < 0 ? result->res : 0);
-    else if (id != POLL_MULTISHOT || read(world.pairs[8][0], &byte, 1) == 1)
+    else if (id != POLL_MULTISHOT || recv(world.pairs[8][0], &byte, 1, MSG_DONTWAIT) == 1)
         event(id);
 }
 
@@ -324,7 +325,7 @@ static enum loop_step step_cb(struct loop *of, struct loop_subscription *subscri
     (void)of;
     if (subscription == &world.accept && result->res >= 0)
         close(result->res);
-    if (subscription == &world.polling && read(world.pairs[9][0], &byte, 1) != 1)
+    if (subscription == &world.polling && recv(world.pairs[9][0], &byte, 1, MSG_DONTWAIT) != 1)
         return LOOP_CONTINUE;
     event(id_of(subscription));
     return LOOP_CONTINUE;
@@ -785,16 +786,27 @@ static void open_world(void)
     loop = test_loop_new(&(struct loop_options){.sq_entries = 128, .buffer_count = 64, .buffer_size = 4096});
 }
 
+static void start(int i)
+{
+    if (world.started[i])
+        return;
+    ck_assert_msg(rows[i].start() == 0, "%s does not start", rows[i].name);
+    world.started[i] = true;
+}
+
 static void start_all(void)
 {
     for (int i = 0; i < THINGS; i++)
-        ck_assert_msg(rows[i].start() == 0, "%s does not start", rows[i].name);
+        start(i);
 }
 
 static void close_world(void)
 {
+    const bool taken[] = {world.started[STREAM_READING], world.started[STREAM_WRITING], world.started[FORWARD],
+                          world.started[FORWARD]};
+
     for (int i = 0; i < PAIRS; i++) {
-        if (i > 3)
+        if (i > 3 || !taken[i])
             test_close(world.pairs[i][0]);
         test_close(world.pairs[i][1]);
     }
@@ -811,6 +823,8 @@ static const char *who_is_missing(const uint32_t *before, bool child)
     for (int i = 0; i < THINGS; i++) {
         const struct thing *thing = &world.things[i];
 
+        if (!world.started[i])
+            continue;
         if (((rows[i].what & REACTS) != 0 && thing->events == before[i]) ||
             ((rows[i].what & ENDS) != 0 && thing->ends == 0) ||
             ((rows[i].what & ENDS_AT_HOME) != 0 && !child && thing->ends == 0))
@@ -828,11 +842,12 @@ static const char *all_react(bool child)
     for (int i = 0; i < THINGS; i++)
         before[i] = world.things[i].events;
     poke_forward();
-    if (!child)
+    if (!child && world.started[CHILD])
         poke_child();
     for (int round = 0; round < 2000; round++) {
         for (int i = 0; i < THINGS; i++)
-            if (rows[i].poke != NULL && ((rows[i].what & REACTS) == 0 || world.things[i].events == before[i]) &&
+            if (world.started[i] && rows[i].poke != NULL &&
+                ((rows[i].what & REACTS) == 0 || world.things[i].events == before[i]) &&
                 (round % 20 == 0 || (rows[i].what & ENDS) != 0))
                 rows[i].poke();
         for (int i = 0; i < 4; i++)
@@ -999,7 +1014,7 @@ START_TEST(let_go_in_a_child)
 
     open_world();
     for (size_t i = 0; i < TEST_COUNT(ids); i++)
-        ck_assert_int_eq(rows[ids[i]].start(), 0);
+        start((int)ids[i]);
     ck_assert_int_eq(loop_file_adopt(loop, &world.file, dup(world.source), NULL), 0);
     ck_assert_int_eq(loop_writer_open(loop, &world.writer, open("written", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), NULL),
                      0);
@@ -1070,6 +1085,44 @@ START_TEST(orphaned)
 }
 END_TEST
 
+/* ---- at random */
+
+enum { STEPS = 8, SEEDS = 6 };
+
+static void disown_here(void)
+{
+    int r = -EBUSY;
+
+    for (int i = 0; i < 100 && r == -EBUSY; i++)
+        r = loop_disown(loop);
+    ck_assert_int_eq(r, 0);
+}
+
+/* Goal: the same whatever there is, and whenever the loop forks and moves. Method: a seed, TEST_SEED or the number of
+ * the test, says what is done. */
+START_TEST(at_random)
+{
+    uint64_t seed = test_env("TEST_SEED", (uint64_t)_i + 1);
+
+    open_world();
+    for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < 6; i++)
+            start((int)(test_random(&seed) % THINGS));
+        test_turns(loop, (uint32_t)(test_random(&seed) % 4));
+        switch (test_random(&seed) % 4) {
+        case 0: in_child(live_in_child); break;
+        case 1: in_child(fork_and_destroy); break;
+        case 2: disown_here(); break;
+        default:
+            disown_here();
+            on_thread(turns_then_disown, (int)(test_random(&seed) % 3));
+            break;
+        }
+    }
+    check_home(true);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("rehome_all");
@@ -1080,5 +1133,6 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, let_go_in_a_child, 0, TURNS_MAX);
     tcase_add_loop_test(tc, disowned, 1, TURNS_MAX);
     tcase_add_loop_test(tc, orphaned, 1, TURNS_MAX);
+    tcase_add_loop_test(tc, at_random, 0, SEEDS);
     return suite;
 }
