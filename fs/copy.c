@@ -335,8 +335,16 @@ static void copy_end(struct loop_job *job, int error)
     cb(copy, error, bytes);
 }
 
+static void copy_describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct copy_job *own = container_of(object, struct copy_job, job.object);
+
+    item->object = own->copy;
+    job_describe(&own->job, item);
+}
+
 static const struct job_class copy_class = {
-    .object = {.name = "copy", .close = job_close, .rehome = job_rehome},
+    .object = {.name = "copy", .close = job_close, .rehome = job_rehome, .describe = copy_describe},
     .work_class = LOOP_WORK_SLOW,
     .tidies = true,
     .step = copy_step,

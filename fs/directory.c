@@ -109,8 +109,16 @@ static void listing_end(struct loop_job *job, int error)
     end_cb(listing, error);
 }
 
+static void listing_describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct listing_job *own = container_of(object, struct listing_job, job.object);
+
+    item->object = own->listing;
+    job_describe(&own->job, item);
+}
+
 static const struct job_class listing_class = {
-    .object = {.name = "listing", .close = job_close, .rehome = job_rehome},
+    .object = {.name = "listing", .close = job_close, .rehome = job_rehome, .describe = listing_describe},
     .work_class = LOOP_WORK_DEFAULT,
     .step = listing_step,
     .tell = listing_tell,

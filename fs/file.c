@@ -179,8 +179,18 @@ static void let_go(struct loop_object *object)
         (void)sys_close(file->priv.fd);
 }
 
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_file *file = container_of(object, struct loop_file, priv.object);
+
+    item->fd = file->priv.fd;
+    item->closing = loop_file_closing(file);
+    item->active = file->priv.pending > 0;
+    item->ref = file->priv.pending > 0;
+}
+
 static const struct loop_object_class file_class = {
-    .name = "file", .close = close_object, .rehome = rehome, .let_go = let_go};
+    .name = "file", .close = close_object, .rehome = rehome, .let_go = let_go, .describe = describe};
 
 /* ---- opening */
 

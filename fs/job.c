@@ -160,6 +160,12 @@ void job_close(struct loop_object *object)
     job_cancel(container_of(object, struct loop_job, object), -ECANCELED);
 }
 
+void job_describe(const struct loop_job *job, struct loop_walk_item *item)
+{
+    item->closing = job_stopped(job) != 0;
+    item->active = !job->paused;
+}
+
 /* The parent goes on with it; it and the child would read on from one open directory, in turn. */
 void job_rehome(struct loop_object *object, bool forked)
 {

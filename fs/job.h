@@ -51,7 +51,7 @@ void job_cancel(struct loop_job *job, int error);
 void job_pause(struct loop_job *job);
 void job_resume(struct loop_job *job);
 
-static inline int job_stopped(struct loop_job *job)
+static inline int job_stopped(const struct loop_job *job)
 {
     return __atomic_load_n(&job->stop, __ATOMIC_RELAXED);
 }
@@ -59,5 +59,8 @@ static inline int job_stopped(struct loop_job *job)
 /* For job_class.object. */
 void job_close(struct loop_object *object);
 void job_rehome(struct loop_object *object, bool forked);
+
+/* All of it but the object, which is the user's structure, not the job. */
+void job_describe(const struct loop_job *job, struct loop_walk_item *item);
 
 #endif

@@ -322,7 +322,16 @@ static void close_object(struct loop_object *object)
     (void)loop_reader_cancel(container_of(object, struct loop_reader, priv.object));
 }
 
-static const struct loop_object_class reader_class = {.name = "reader", .close = close_object};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_reader *reader = container_of(object, struct loop_reader, priv.object);
+
+    item->fd = loop_file_fd(reader->priv.file);
+    item->closing = reader->priv.finishing;
+    item->active = !reader->priv.paused;
+}
+
+static const struct loop_object_class reader_class = {.name = "reader", .close = close_object, .describe = describe};
 
 static int check(const struct loop_file *file, const struct loop_reader *reader,
                  const struct loop_reader_options *options, loop_reader_cb *cb)

@@ -294,8 +294,16 @@ static void walk_end(struct loop_job *job, int error)
     end_cb(walk, error);
 }
 
+static void walk_describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct walk_job *own = container_of(object, struct walk_job, job.object);
+
+    item->object = own->walk;
+    job_describe(&own->job, item);
+}
+
 static const struct job_class walk_class = {
-    .object = {.name = "walk", .close = job_close, .rehome = job_rehome},
+    .object = {.name = "walk", .close = job_close, .rehome = job_rehome, .describe = walk_describe},
     .work_class = LOOP_WORK_DEFAULT,
     .step = walk_step,
     .tell = walk_tell,

@@ -161,7 +161,16 @@ static void close_object(struct loop_object *object)
     loop_watch_close(container_of(object, struct loop_watch, priv.object), NULL);
 }
 
-static const struct loop_object_class watch_class = {.name = "watch", .close = close_object};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_watch *user = container_of(object, struct loop_watch, priv.object);
+
+    item->closing = loop_watch_closing(user);
+    item->active = !item->closing;
+    item->ref = item->closing || (user->priv.watch->options.flags & LOOP_WATCH_UNREF) == 0;
+}
+
+static const struct loop_object_class watch_class = {.name = "watch", .close = close_object, .describe = describe};
 
 /* ---- starting */
 

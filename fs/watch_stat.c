@@ -145,7 +145,17 @@ static void close_object(struct loop_object *object)
     loop_stat_watch_close(container_of(object, struct loop_stat_watch, priv.object), NULL);
 }
 
-static const struct loop_object_class       stat_watch_class = {.name = "stat watch", .close = close_object};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_stat_watch *watch = container_of(object, struct loop_stat_watch, priv.object);
+
+    item->closing = loop_stat_watch_closing(watch);
+    item->active = !item->closing;
+    item->ref = item->closing || (watch->priv.flags & LOOP_STAT_WATCH_UNREF) == 0;
+}
+
+static const struct loop_object_class stat_watch_class = {
+    .name = "stat watch", .close = close_object, .describe = describe};
 static const struct loop_stat_watch_options defaults;
 
 static struct stat_look *look_new(struct loop *loop, struct loop_stat_watch *watch, const char *path)

@@ -199,8 +199,18 @@ static void let_go(struct loop_object *object)
         (void)sys_close(core->fd);
 }
 
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_writer *writer = container_of(object, struct loop_writer, priv.object);
+
+    item->fd = loop_writer_fd(writer);
+    item->closing = loop_writer_closing(writer);
+    item->active = writer->priv.core->stats.queued > 0;
+    item->ref = writer_is(writer->priv.core, WRITER_HELD);
+}
+
 static const struct loop_object_class writer_class = {
-    .name = "writer", .close = close_object, .rehome = rehome, .let_go = let_go};
+    .name = "writer", .close = close_object, .rehome = rehome, .let_go = let_go, .describe = describe};
 
 /* ---- opening */
 

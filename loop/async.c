@@ -86,7 +86,17 @@ static void rehome(struct loop_object *object, bool forked)
         loop_task_add(object->loop, &async->priv.task); /* unless that waits already */
 }
 
-static const struct loop_object_class async_class = {.name = "async", .close = close_object, .rehome = rehome};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_async *async = container_of(object, struct loop_async, priv.object);
+
+    item->closing = loop_async_closing(async);
+    item->active = !item->closing;
+    item->ref = loop_async_has_ref(async);
+}
+
+static const struct loop_object_class async_class = {
+    .name = "async", .close = close_object, .rehome = rehome, .describe = describe};
 
 static void run_one(struct loop *loop, struct loop_async *async)
 {

@@ -169,9 +169,19 @@ static void let_go_of_watch(struct loop_object *object)
     memory_free(object->loop, watch);
 }
 
-static const struct loop_object_class child_class = {.name = "child", .close = close_child};
-static const struct loop_object_class watch_class = {
-    .name = "child watch", .close = close_watch, .let_go = let_go_of_watch};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_child *child = container_of(object, struct loop_child, priv.object);
+
+    item->fd = child->priv.watch != NULL ? child->priv.watch->pidfd : -1;
+    item->closing = child->priv.watch == NULL;
+    item->active = !item->closing;
+    item->ref = loop_child_has_ref(child);
+}
+
+static const struct loop_object_class child_class = {.name = "child", .close = close_child, .describe = describe};
+/* The user sees the child alone. */
+static const struct loop_object_class watch_class = {.close = close_watch, .let_go = let_go_of_watch};
 
 int child_check(struct loop *loop, const struct loop_child *child, loop_child_cb *cb)
 {

@@ -90,7 +90,7 @@ struct walker;
 
 /* An object that the loop closes when it is destroyed. */
 struct loop_object_class {
-    const char *name;
+    const char *name; /* NULL: the library's own, which loop_walk() leaves out */
     void (*close)(struct loop_object *object);
     /* The loop has a new ring: after loop_fork(), or on another thread. What of the object was in flight ends with
      * -ERESTART in the next turn, by itself. forked: eventfds, inotify and timer descriptors and the like are shared

@@ -95,7 +95,17 @@ static void close_object(struct loop_object *object)
     end(poll, -ECANCELED);
 }
 
-static const struct loop_object_class poll_class = {.name = "poll", .close = close_object};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_poll *poll = container_of(object, struct loop_poll, priv.object);
+
+    item->fd = poll->priv.fd;
+    item->active = poll->priv.state == POLL_STARTED;
+    item->closing = !item->active;
+    item->ref = loop_poll_has_ref(poll);
+}
+
+static const struct loop_object_class poll_class = {.name = "poll", .close = close_object, .describe = describe};
 
 /* ---- the epoll */
 

@@ -214,7 +214,15 @@ static void rehome(struct loop_object *object, bool was_forked)
     __atomic_store_n(&object->loop->signaled, 1, __ATOMIC_SEQ_CST);
 }
 
-static const struct loop_object_class signal_class = {.name = "signal", .close = close_object, .rehome = rehome};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_signal *signal = container_of(object, struct loop_signal, priv.object);
+
+    item->ref = loop_signal_has_ref(signal);
+}
+
+static const struct loop_object_class signal_class = {
+    .name = "signal", .close = close_object, .rehome = rehome, .describe = describe};
 
 /* A handler that returns from a fault comes back at once, to the same fault. */
 static bool may_be_watched(int signum)

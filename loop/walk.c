@@ -61,7 +61,8 @@ static void walk_objects(struct loop *loop, struct walker *walker)
         struct loop_object *object = walker->next;
 
         walker->next = object == walker->last ? NULL : object->next;
-        tell_object(loop, walker, object);
+        if (object->object_class->name != NULL)
+            tell_object(loop, walker, object);
     }
 }
 

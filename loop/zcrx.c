@@ -70,7 +70,15 @@ static void close_object(struct loop_object *object)
     (void)loop_zcrx_stop(container_of(object, struct loop_zcrx, priv.object));
 }
 
-static const struct loop_object_class object_class = {.name = "zcrx", .close = close_object};
+static void describe(const struct loop_object *object, struct loop_walk_item *item)
+{
+    const struct loop_zcrx *zcrx = container_of(object, struct loop_zcrx, priv.object);
+
+    item->active = zcrx->priv.state == LOOP_ZCRX_ACTIVE;
+    item->closing = item->ref = !item->active;
+}
+
+static const struct loop_object_class object_class = {.name = "zcrx", .close = close_object, .describe = describe};
 
 /* Each reason its own answer. */
 static int check_ring(const struct loop *loop)
