@@ -149,8 +149,9 @@ LOOP_API LOOP_MUST_USE int loop_datagram_adopt(struct loop *loop, struct loop_da
  * for room. Returns 0, -EINVAL, or what connect(2) gave. */
 LOOP_API int loop_datagram_connect(struct loop_datagram *datagram, const struct loop_address *address);
 
-/* Ends receiving, cancels sends and tells each, waits for the kernel to let go, closes the descriptor, then calls
- * on_close (NULL: the one of the options). Closing a closing one does nothing: the first close callback counts. */
+/* Ends receiving, cancels sends, those of this turn among them, and tells each, waits for the kernel to let go, closes
+ * the descriptor, then calls on_close (NULL: the one of the options). Closing a closing one does nothing: the first
+ * close callback counts. */
 LOOP_API void loop_datagram_close(struct loop_datagram *datagram, loop_datagram_close_cb *on_close);
 
 /* ---- receiving and sending */

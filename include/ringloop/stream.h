@@ -180,8 +180,9 @@ LOOP_API LOOP_MUST_USE int loop_stream_deadlines_set(struct loop_stream         
                                                      const struct loop_stream_deadlines *deadlines);
 
 /* Cancels what is in flight, waits for the kernel to let go, closes the descriptor, then calls on_close (NULL: the one
- * of the options). Closing a closing stream does nothing: the first close callback counts. loop_stream_reset() does the
- * same and makes tcp send RST instead of FIN. */
+ * of the options). Writes that have not left, those of this turn among them, are dropped with -ECANCELED: where they
+ * shall leave, close in the callback of a loop_stream_shutdown(). Closing a closing stream does nothing: the first
+ * close callback counts. loop_stream_reset() does the same and makes tcp send RST instead of FIN. */
 LOOP_API void loop_stream_close(struct loop_stream *stream, loop_stream_close_cb *on_close);
 LOOP_API void loop_stream_reset(struct loop_stream *stream, loop_stream_close_cb *on_close);
 
