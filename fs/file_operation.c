@@ -60,8 +60,7 @@ loop_id operation_start(struct file_request *request)
     case REQUEST_WRITE:
     case REQUEST_SYNC: break;
     }
-    CHECK(!"a kind of request that is no operation");
-    return -EINVAL;
+    check_failed("a kind of request that is an operation", __FILE__, __LINE__);
 }
 
 static int take_alignment(struct file_request *request)

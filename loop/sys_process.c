@@ -91,7 +91,11 @@ void sys_nap(void)
  * It shares the parent's memory, and with it the thread's errno, locks and sanitizers' state: so it makes bare system
  * calls, and writes to nothing but its stack, errno and struct sys_spawn. The parent's thread stands still meanwhile.
  */
+#ifdef __clang__
+#define BARE __attribute__((no_sanitize("address", "thread", "undefined")))
+#else
 #define BARE __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
+#endif
 
 /* Where 32 bits are a later version. */
 #ifdef SYS_setresuid32

@@ -243,14 +243,13 @@ START_TEST(usage)
     struct loop_usage before, after, thread, children;
     struct rusage     rusage;
     char             *memory;
-    volatile uint64_t sum = 0;
     pid_t             pid;
 
     ck_assert_int_eq(loop_usage_get(LOOP_USAGE_PROCESS, &before), 0);
     memory = malloc(32 << 20);
     touch(memory, 32 << 20);
     for (uint64_t i = 0; i < 30000000; i++)
-        sum += i;
+        __asm__ volatile("" : : "r"(i));
     sched_yield();
     ck_assert_int_eq(loop_usage_get(LOOP_USAGE_PROCESS, &after), 0);
     ck_assert_int_eq(loop_usage_get(LOOP_USAGE_THREAD, &thread), 0);
@@ -266,7 +265,7 @@ START_TEST(usage)
     pid = fork();
     if (pid == 0) {
         for (uint64_t i = 0; i < 30000000; i++)
-            sum += i;
+            __asm__ volatile("" : : "r"(i));
         _exit(0);
     }
     ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
