@@ -483,6 +483,8 @@ static bool may_drain(struct loop *loop)
         return !loop->forked && loop_rehome(loop) == 0;
     if (drained(loop) && !post_waiting(loop) && !hooks_clean(loop))
         return false;
+    if (loop_owner(loop) == &loop_homeless)
+        return loop_rehome(loop) == 0; /* without a ring nothing can be ended */
     if (loop_rehome(loop) < 0)
         check_misuse(
             "loop_destroy",
@@ -529,7 +531,9 @@ int loop_destroy(struct loop *loop)
     if (loop_busy(loop))
         return -EBUSY;
     owner = may_drain(loop);
-    if (owner && become_owner(loop) == 0) {
+    if (owner)
+        (void)become_owner(loop); /* the ring works, even if a mode can't be had */
+    if (owner && loop_owner(loop) == loop_this_thread()) {
         drain(loop);
     } else {
         timers_stop_all(loop);
