@@ -232,7 +232,7 @@ int loop_files_init(struct loop *loop, const struct loop_files_options *options)
     return 0;
 }
 
-/* A number that is closed by now is left out. */
+/* What has been closed since is gone; any other error makes the move fail, and it can be tried again. */
 int fixed_files_rehome(struct loop *loop)
 {
     struct fixed_files *files = loop->files;
