@@ -247,7 +247,7 @@ static void look(struct loop *loop)
 
     for (int i = 0; i < count; i++)
         look_at(loop, events[i].data.u64, events[i].events);
-    if (count < 0)
+    if (count == -EBADF || count == -EINVAL)
         lose(loop->polls);
 }
 
