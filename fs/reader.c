@@ -336,6 +336,8 @@ static const struct loop_object_class reader_class = {.name = "reader", .close =
 static int check(const struct loop_file *file, const struct loop_reader *reader,
                  const struct loop_reader_options *options, loop_reader_cb *cb)
 {
+    int64_t r;
+
     if (reader == NULL || cb == NULL || loop_file_fd(file) < 0 || loop_file_closing(file) || options->offset < 0 ||
         options->chunk_bytes > CHUNK_MOST || options->chunks_max > CHUNKS_MOST ||
         options->delimiter_size > LOOP_READER_DELIMITER_MAX ||
@@ -345,7 +347,8 @@ static int check(const struct loop_file *file, const struct loop_reader *reader,
         return -EBUSY;
     if (loop_file_loop(file)->destroying)
         return -ECANCELED;
-    return sys_seek(loop_file_fd(file), 0, SEEK_CUR) < 0 ? -ESPIPE : 0;
+    r = sys_seek(loop_file_fd(file), 0, SEEK_CUR);
+    return r < 0 ? (int)r : 0;
 }
 
 static void reader_init(struct loop_reader *reader, struct loop_file *file, const struct loop_reader_options *options,
