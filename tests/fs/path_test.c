@@ -102,10 +102,9 @@ static void scenario_owners(void)
 
 START_TEST(owners)
 {
-    struct loop *before = loop;
-    int          fd = openat(base, "file", O_RDONLY | O_CLOEXEC);
-    uid_t        user = geteuid();
-    gid_t        group = getegid();
+    int   fd = openat(base, "file", O_RDONLY | O_CLOEXEC);
+    uid_t user = geteuid();
+    gid_t group = getegid();
 
     ck_assert_int_eq(OUTCOME(loop_fchownat(loop, base, "file", (uid_t)-1, (gid_t)-1, 0, TAIL)), 0);
     ck_assert_int_eq(OUTCOME(loop_fchownat(loop, base, "file", user, group, 0, TAIL)), 0);
@@ -123,8 +122,9 @@ START_TEST(owners)
         ck_assert_uint_eq(stat_of("base/file").st_uid, 9);
         ck_assert_uint_eq(stat_of("base/file").st_gid, 11);
         ck_assert_int_eq(chmod("base", 0755), 0);
+        test_loop_free(loop); /* with its threads: ThreadSanitizer takes those of a child for them */
         scratch_unprivileged(scenario_owners);
-        loop = before;
+        loop = test_loop_new(NULL);
     }
     close(fd);
 }
