@@ -208,6 +208,7 @@ START_TEST(destroyed_elsewhere)
     struct things things = {0};
 
     start_things(&things);
+    ck_assert_int_eq(loop_timer_start(loop, &things.timer, 60 * LOOP_SECOND, 0, timer_cb), 0); /* not before the end */
     on_thread(turns, NULL);
     test_loop_drop(loop);
     ck_assert_uint_eq(things.multi.finals, 1);
