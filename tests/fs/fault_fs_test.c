@@ -596,7 +596,7 @@ static const struct scene scenes[] = {
 static void open_world(void)
 {
     for (int i = 0; i < BIG; i++)
-        big[i] = i % LINE == LINE - 1 ? '\n' : (char)('a' + (i * 7 + i / LINE) % 26);
+        big[i] = (char)(i % LINE == LINE - 1 ? '\n' : 'a' + (i * 7 + i / LINE) % 26);
     scratch_make();
 }
 

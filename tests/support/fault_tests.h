@@ -19,10 +19,9 @@ START_TEST(calls)
 {
     static const int errors[] = {-EMFILE, -ENOMEM, -EIO, -EINTR};
 
-    for (size_t i = 0; i < TEST_COUNT(errors); i++) {
+    for (size_t i = 0; i < TEST_COUNT(errors); i++)
         fault_sweep(&scenes[_i], FAULT_CALL, errors[i], false);
-        fault_sweep(&scenes[_i], FAULT_CALL, errors[i], true);
-    }
+    fault_sweep(&scenes[_i], FAULT_CALL, errors[0], true);
 }
 END_TEST
 
@@ -35,10 +34,9 @@ START_TEST(entries)
         test_skip("this kernel has no results to be injected (6.10)");
         return;
     }
-    for (size_t i = 0; i < TEST_COUNT(errors); i++) {
+    for (size_t i = 0; i < TEST_COUNT(errors); i++)
         fault_sweep(&scenes[_i], FAULT_ENTRY, errors[i], false);
-        fault_sweep(&scenes[_i], FAULT_ENTRY, errors[i], true);
-    }
+    fault_sweep(&scenes[_i], FAULT_ENTRY, errors[0], true);
 }
 END_TEST
 
