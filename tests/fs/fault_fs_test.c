@@ -602,7 +602,38 @@ static void open_world(void)
 
 #include "tests/support/fault_tests.h"
 
+/* Goal: a loop moves with all this, whatever fails on the way and after it. */
+START_TEST(moves)
+{
+    fault_sweep_moved(&scenes[_i], FAULT_MEMORY, -ENOMEM, false);
+    fault_sweep_moved(&scenes[_i], FAULT_CALL, -EMFILE, false);
+    fault_sweep_moved(&scenes[_i], FAULT_ENTRY, -EIO, false);
+}
+END_TEST
+
+/* Goal: the same into a child. Copies and removals that both do get into each other's way. */
+START_TEST(moves_into_child)
+{
+#ifdef __SANITIZE_THREAD__
+    test_skip("the sanitizer takes threads of the child for those of the parent, which are alive at the fork");
+    return;
+#endif
+    if (strcmp(scenes[_i].name, "removal") == 0 || strcmp(scenes[_i].name, "copies") == 0)
+        return;
+    fault_sweep_moved(&scenes[_i], FAULT_MEMORY, -ENOMEM, true);
+    fault_sweep_moved(&scenes[_i], FAULT_CALL, -EMFILE, true);
+    fault_sweep_moved(&scenes[_i], FAULT_ENTRY, -EIO, true);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
-    return fault_suite("fs/fault", open_world, scratch_remove);
+    Suite *suite = fault_suite("fs/fault", open_world, scratch_remove);
+    TCase *tcase = test_case(suite, "moves");
+
+    tcase_set_timeout(tcase, (double)test_env("TEST_TIMEOUT_S", 120));
+    tcase_add_checked_fixture(tcase, open_world, scratch_remove);
+    tcase_add_loop_test(tcase, moves, 0, (int)TEST_COUNT(scenes));
+    tcase_add_loop_test(tcase, moves_into_child, 0, (int)TEST_COUNT(scenes));
+    return suite;
 }

@@ -189,6 +189,8 @@ void thing_told(int error)
 {
     if (error >= 0)
         return;
+    if (fault.forked && error == -EOWNERDEAD)
+        return;
     if (error != fault.error && error != -ENOMEM && error != -ENOBUFS && error != -ECANCELED)
         ck_abort_msg("told %d (%s); %s", error, strerror(-error), fault_here());
     fault.errors++;
@@ -334,6 +336,7 @@ void fault_choose(enum fault_kind kind, uint32_t nth, int error, bool midst)
     fault.nth = nth;
     fault.error = error;
     fault.midst = midst;
+    fault.forked = false;
     snprintf(fault.name, sizeof(fault.name), "an allocation");
 }
 
@@ -378,6 +381,87 @@ void fault_sweep(const struct scene *scene, enum fault_kind kind, int error, boo
             break;
     }
     ck_assert_msg(fault.nth > 1, "%s: nothing failed", scene->name);
+}
+
+/* ---- moves */
+
+/* Gives the loop up, or makes it the child's; a failure must be one that passes. */
+static void move(struct loop *loop)
+{
+    int r = fault.forked ? loop_fork(loop) : loop_disown(loop);
+
+    if (r < 0 && r != -EBUSY)
+        thing_told(r);
+    for (int i = 0; i < 100 && r < 0; i++) {
+        bool busy = r == -EBUSY;
+
+        fault_disarm();
+        if (busy)
+            test_sleep(LOOP_MILLISECOND);
+        r = fault.forked ? loop_fork(loop) : busy ? loop_disown(loop) : loop_rehome(loop);
+    }
+    ck_assert_msg(r == 0, "the loop does not move: %d; %s", r, fault_here());
+}
+
+static void move_and_end(struct loop *loop, const struct scene *scene)
+{
+    fault_arm();
+    move(loop);
+    fault_pump(loop, scene->wait, scene->name);
+    if (scene->close != NULL)
+        scene->close();
+    fault_pump(loop, NULL, scene->name);
+    fault_disarm();
+    fault_goes_on(loop, scene->name);
+    test_loop_drop(loop);
+    fault_settle(scene->name);
+}
+
+enum { MOVED_MET = 42, MOVED_NOT_MET };
+
+static void move_into_child(struct loop *loop, const struct scene *scene)
+{
+    int   status = -1;
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        alarm(30);
+        move_and_end(loop, scene);
+        _exit(fault.met ? MOVED_MET : MOVED_NOT_MET);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && (WEXITSTATUS(status) == MOVED_MET || WEXITSTATUS(status) == MOVED_NOT_MET),
+                  "%s: the child ended with status %#x; %s", scene->name, (unsigned)status, fault_here());
+    fault.met = WEXITSTATUS(status) == MOVED_MET;
+    test_loop_drop(loop);
+    fault_settle(scene->name);
+}
+
+void fault_sweep_moved(const struct scene *scene, enum fault_kind kind, int error, bool forked)
+{
+    struct loop_options options = {.sq_entries = 8, .buffer_size = 512, .buffer_count = 4};
+
+    for (uint32_t n = 1;; n++) {
+        struct loop *loop;
+
+        ck_assert_uint_lt(n, PLAYS_MAX);
+        fault_choose(kind, n, error, false);
+        fault.forked = forked;
+        scene->prepare();
+        loop = test_loop_new(&options);
+        scene->start(loop);
+        (void)loop_run(loop, LOOP_RUN_NOWAIT);
+        if (forked)
+            move_into_child(loop, scene);
+        else
+            move_and_end(loop, scene);
+        scene->tidy();
+        if (!fault.met)
+            break;
+    }
 }
 
 bool fault_entries_work(void)

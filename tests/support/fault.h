@@ -55,6 +55,7 @@ struct fault {
     _Atomic bool     met;
     char             name[64]; /* of the call or the operation that failed */
     bool             midst;    /* the loop is destroyed after some turns */
+    bool             forked;   /* this is about a child of fork(2): others may own what was under way */
     uint32_t         errors;   /* told */
 };
 extern struct fault fault;
@@ -62,6 +63,10 @@ extern struct fault fault;
 /* Each n until nothing is met; of FAULT_OPS_MAX up to a bound. error: what fails says so; memory: -ENOMEM. Things are
  * to end once, with errors that come from the fault, and nothing of the loop's may be left; it goes on afterwards. */
 void fault_sweep(const struct scene *scene, enum fault_kind kind, int error, bool midst);
+
+/* The same for a scene that has begun, and whose loop then moves into a child of fork(2), or is given up and goes on.
+ */
+void fault_sweep_moved(const struct scene *scene, enum fault_kind kind, int error, bool forked);
 
 /* Its parts, for those who play otherwise: from arm to disarm things fail. */
 void        fault_choose(enum fault_kind kind, uint32_t nth, int error, bool midst);
