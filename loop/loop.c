@@ -483,8 +483,6 @@ static bool may_drain(struct loop *loop)
         return !loop->forked && loop_rehome(loop) == 0;
     if (drained(loop) && !post_waiting(loop) && !hooks_clean(loop))
         return false;
-    if (loop_owner(loop) == &loop_homeless)
-        return loop_rehome(loop) == 0; /* without a ring nothing can be ended */
     if (loop_rehome(loop) < 0)
         check_misuse(
             "loop_destroy",
