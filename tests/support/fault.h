@@ -75,8 +75,10 @@ void        fault_disarm(void);
 void        fault_pump(struct loop *loop, bool (*done)(void), const char *what); /* NULL: until all things have ended */
 void        fault_goes_on(struct loop *loop, const char *what);
 void        fault_settle(const char *what); /* all have ended, and no memory is left */
-const char *fault_here(void);               /* for messages */
-void        fault_forget(void);             /* things that nobody will end */
+/* In a child: but for what threads of the parent had on the heap just when it forked. */
+extern bool fault_blocks_stay;
+const char *fault_here(void);   /* for messages */
+void        fault_forget(void); /* things that nobody will end */
 
 /* Whether the kernel can be made to give results (IORING_NOP_INJECT_RESULT). */
 bool fault_entries_work(void);
