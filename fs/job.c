@@ -26,6 +26,7 @@ static int32_t run_step(void *arg)
 {
     struct loop_job *job = arg;
 
+    job->begun = true;
     return job->job_class->step(job);
 }
 
@@ -172,6 +173,6 @@ void job_rehome(struct loop_object *object, bool forked)
     struct loop_job *job = container_of(object, struct loop_job, object);
 
     job->forked = forked;
-    if (forked && job->steps > 0)
+    if (forked && job->begun) /* perhaps done, and not told yet */
         job_cancel(job, -EOWNERDEAD);
 }

@@ -39,6 +39,7 @@ struct loop_job {
     bool                    busy; /* being gone on with just now */
     bool                    paused;
     bool                    forked; /* in a child: what was made is the parent's */
+    bool                    begun;  /* a thread has begun its first step */
 };
 
 /* A zeroed block of size bytes; NULL without memory. */

