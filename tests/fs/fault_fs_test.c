@@ -614,10 +614,7 @@ END_TEST
 /* Goal: the same into a child. Copies and removals that both do get into each other's way. */
 START_TEST(moves_into_child)
 {
-#ifdef __SANITIZE_THREAD__
-    test_skip("the sanitizer takes threads of the child for those of the parent, which are alive at the fork");
-    return;
-#endif
+    TEST_FORKS_WITH_THREADS;
     if (strcmp(scenes[_i].name, "removal") == 0 || strcmp(scenes[_i].name, "copies") == 0)
         return;
     fault_blocks_stay = strcmp(scenes[_i].name, "watches") == 0; /* scans of trees allocate on threads */

@@ -962,6 +962,7 @@ enum { TURNS_MAX = 4 };
 /* Goal: everything goes on in a child, or ends as documented; nothing is left there; the parent goes on unharmed. */
 START_TEST(in_a_child)
 {
+    TEST_FORKS_WITH_THREADS;
     open_world();
     get_going(_i);
     in_child(live_in_child);
@@ -972,6 +973,7 @@ END_TEST
 /* Goal: a child that ends the loop at once leaves nothing. */
 START_TEST(destroyed_in_a_child)
 {
+    TEST_FORKS_WITH_THREADS;
     open_world();
     get_going(_i);
     in_child(fork_and_destroy);
@@ -1011,6 +1013,7 @@ static void fork_and_destroy_few(void)
  * pool have open just now. */
 START_TEST(let_go_in_a_child)
 {
+    TEST_FORKS_WITH_THREADS;
     static const enum id ids[] = {STREAM_READING, STREAM_WRITING, FORWARD,    LISTENER, DATAGRAM,         SIGNAL,
                                   CHILD,          ASYNC,          POLL,       WATCH,    PATH_WATCH,       STAT_WATCH,
                                   RECV,           SENDFILE,       WALL_TIMER, HOOK,     SUBSCRIPTION_RECV};
@@ -1105,6 +1108,7 @@ static void disown_here(void)
  * the test, says what is done. */
 START_TEST(at_random)
 {
+    TEST_FORKS_WITH_THREADS;
     uint64_t seed = test_env("TEST_SEED", (uint64_t)_i + 1);
 
     open_world();

@@ -88,6 +88,7 @@ static bool is_the_parents(void)
 /* Goal: one that is under way ends in the child, and brings nothing there; in the parent it goes on. */
 START_TEST(listing_begun)
 {
+    TEST_FORKS_WITH_THREADS;
     struct loop_listing listing = {0};
 
     plant();
@@ -123,6 +124,7 @@ static bool is_complete(void)
 /* Goal: one that has not begun is had by both. Method: the only thread is kept busy. */
 START_TEST(listing_waiting)
 {
+    TEST_FORKS_WITH_THREADS;
     struct loop_listing listing = {0};
     struct test_log     log = {0};
 
@@ -154,6 +156,7 @@ static void list_and_block_cb(struct loop_listing *listing, const struct loop_en
  * Method: it waits behind something that keeps the only thread busy. */
 START_TEST(listing_queued)
 {
+    TEST_FORKS_WITH_THREADS;
     for (int round = 0; round < 10; round++) {
         struct loop_listing listing = {0};
 
@@ -195,6 +198,7 @@ static void walk_end(struct loop_tree_walk *walk, int result)
 
 START_TEST(walk_begun)
 {
+    TEST_FORKS_WITH_THREADS;
     struct loop_tree_walk walk = {0};
 
     plant();
@@ -236,6 +240,7 @@ static bool copy_is_the_parents(void)
  * which may be running just then. */
 START_TEST(copy_begun)
 {
+    TEST_FORKS_WITH_THREADS;
     char *data = calloc(1, 50 * MIB);
 
     memset(data, 'x', 50 * MIB);
@@ -272,6 +277,7 @@ static bool removal_ended(void)
 
 START_TEST(removal_running)
 {
+    TEST_FORKS_WITH_THREADS;
     plant();
     ck_assert_int_gt(loop_tree_remove(loop, AT_FDCWD, "t", 0, NULL, test_log_cb, &removal, NULL), 0);
     in_child(removal_ended);

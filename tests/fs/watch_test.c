@@ -511,10 +511,7 @@ START_TEST(forked)
     int               status = -1;
     pid_t             child;
 
-#ifdef __SANITIZE_THREAD__
-    test_skip("the sanitizer takes threads of the child for those of the parent, which are alive at the fork");
-    return;
-#endif
+    TEST_FORKS_WITH_THREADS;
     loop = test_loop_new(NULL);
     make_directory("t");
     make_directory("t/a");

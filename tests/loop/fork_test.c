@@ -528,10 +528,7 @@ START_TEST(fork_during_posts)
     uint32_t  count = 0, none = 0;
     pthread_t thread;
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-    test_skip("the sanitizers have locks of their own, which other threads may hold at the fork");
-    return;
-#endif
+    TEST_FORKS_WITH_THREADS;
     test_turns(loop, 1);
     posting = true;
     ck_assert_int_eq(pthread_create(&thread, NULL, post_always, &count), 0);
@@ -584,12 +581,9 @@ static void work_in_child(void *arg)
 /* Goal: the work pool is there again in the child, whatever it did (fork_threadpool_queue_work_simple). */
 START_TEST(work)
 {
+    TEST_FORKS_WITH_THREADS;
     struct test_log logs[6] = {{0}};
 
-#ifdef __SANITIZE_THREAD__
-    test_skip("the sanitizer takes threads of the child for those of the parent, which are alive at the fork");
-    return;
-#endif
     ck_assert_int_eq(sem_init(&work_gate, 0, 0), 0);
     for (int i = 0; i < 4; i++)
         ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, wait_at_gate, test_log_cb, &logs[i], NULL), 0);
@@ -610,6 +604,7 @@ END_TEST
 /* Goal: what runs is the parent's, and what has not begun is not waited for by a child that gives up the loop. */
 START_TEST(work_given_up)
 {
+    TEST_FORKS_WITH_THREADS;
     struct test_log log = {0};
 
     ck_assert_int_eq(sem_init(&work_gate, 0, 0), 0);

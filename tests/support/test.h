@@ -46,6 +46,18 @@ TCase *test_case_without_ring(Suite *suite, const char *name);
 /* Marks the running test as skipped; then return from it. Shown at the end, and the program's status is 77. */
 void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* At the begin of a test that forks while threads are at work: sanitizers have locks of their own, which stay locked in
+ * the child. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_FORKS_WITH_THREADS                                                                                        \
+    do {                                                                                                               \
+        test_skip("a sanitizer's own locks may be held by other threads at a fork");                                   \
+        return;                                                                                                        \
+    } while (0)
+#else
+#define TEST_FORKS_WITH_THREADS (void)0
+#endif
+
 /* Runs scenario in a child; fails unless that ends by SIGABRT with text in what it wrote to stderr. */
 void test_expect_abort(void (*scenario)(void *arg), void *arg, const char *text);
 
