@@ -406,7 +406,7 @@ bool sqe_names(const struct io_uring_sqe *sqe, int fd);
 
 /* detach.c: everything that the kernel has, without marking it as cancelled: 0, or -EBUSY. Completions stay in the CQ.
  */
-int  detach_everything(struct loop *loop);
+int detach_everything(struct loop *loop);
 
 /* barrier.c */
 struct barrier;

@@ -66,7 +66,7 @@ int  sys_eventfd_signal(int fd); /* async-signal-safe; a full counter counts as 
 
 /* Waits until fd can be read, at most timeout_ns (UINT64_MAX: without limit), and takes what the eventfd has counted.
  * 1, 0 when the time is over, -EINTR. */
-int         sys_eventfd_wait(int fd, uint64_t timeout_ns);
+int sys_eventfd_wait(int fd, uint64_t timeout_ns);
 /* An epoll (close-on-exec), epoll_ctl(2), and what is ready in one, without waiting. */
 struct epoll_event;
 int         sys_epoll(void);

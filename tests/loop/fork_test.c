@@ -25,38 +25,12 @@ static void teardown(void)
     test_loop_free(loop);
 }
 
-#define TRUE_HERE(condition)                                                                                           \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: in the child: not true: %s\n", __FILE__, __LINE__, #condition);                    \
-            _exit(1);                                                                                                  \
-        }                                                                                                              \
-    } while (0)
-
 static int status_of(pid_t pid)
 {
     int status = -1;
 
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     return status;
-}
-
-/* Runs it in a child, and waits for that. */
-static void in_child(void (*run)(void *arg), void *arg)
-{
-    pid_t pid;
-    int   status;
-
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        run(arg);
-        _exit(0);
-    }
-    status = status_of(pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
 }
 
 /* Turns until it has come to that, or nothing happens for a second. */
@@ -108,10 +82,10 @@ static void destroy_only(void *arg)
     struct test_log *log = arg;
     uint32_t         before = test_fd_count();
 
-    TRUE_HERE(loop_destroy(loop) == 0);
-    TRUE_HERE(log->count == 0);
-    TRUE_HERE(test_memory.blocks == 0);
-    TRUE_HERE(test_fd_count() + 2 == before); /* the ring, the eventfd */
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(log->count == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(test_fd_count() + 2 == before); /* the ring, the eventfd */
 }
 
 /* Goal: a child that wants nothing of the loop gives it up without a callback, and the parent's goes on. */
@@ -126,7 +100,7 @@ START_TEST(destroyed_in_child)
     id = loop_recv(loop, fds[0], &byte, 1, 0, test_log_cb, &log, NULL);
     ck_assert_int_gt(id, 0);
     test_turns(loop, 1);
-    in_child(destroy_only, &log);
+    test_in_child(destroy_only, &log);
     test_write(fds[1], "x", 1);
     test_run(loop);
     test_log_is(&log, 1);
@@ -168,9 +142,9 @@ static void timers_in_child(void *arg)
 {
     uint32_t *count = arg;
 
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(loop_run(loop, LOOP_RUN_DEFAULT) == 0);
-    TRUE_HERE(*count == 2);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_DEFAULT) == 0);
+    TEST_TRUE_IN_CHILD(*count == 2);
 }
 
 /* Goal: timers of both clocks stand in the child where they stood (fork_timer of libuv). */
@@ -187,7 +161,7 @@ START_TEST(timers)
             loop, &b, (uint64_t)now.tv_sec * LOOP_SECOND + (uint64_t)now.tv_nsec + 20 * LOOP_MILLISECOND, 0, timer_cb),
         0);
     test_turns(loop, 1);
-    in_child(timers_in_child, &count);
+    test_in_child(timers_in_child, &count);
     ck_assert_uint_eq(count, 0);
     test_run(loop);
     ck_assert_uint_eq(count, 2);
@@ -206,22 +180,22 @@ static void multishots_in_child(void *arg)
 {
     struct pair *pair = arg;
 
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(pair->one.count == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(pair->one.count == 0);
     turn_until(&pair->one.count, 1);
-    TRUE_HERE(pair->one.finals == 1 && pair->one.last.res == -ECANCELED);
-    TRUE_HERE(pair->multi.count == 1 && pair->multi.finals == 0);
-    TRUE_HERE(write(pair->fds[1], "child", 5) == 5);
+    TEST_TRUE_IN_CHILD(pair->one.finals == 1 && pair->one.last.res == -ECANCELED);
+    TEST_TRUE_IN_CHILD(pair->multi.count == 1 && pair->multi.finals == 0);
+    TEST_TRUE_IN_CHILD(write(pair->fds[1], "child", 5) == 5);
     turn_until(&pair->multi.count, 2);
-    TRUE_HERE(pair->multi.count == 2 && memcmp(pair->multi.data, "beforechild", 11) == 0);
-    TRUE_HERE(write(pair->idle[1], "x", 1) == 1);
+    TEST_TRUE_IN_CHILD(pair->multi.count == 2 && memcmp(pair->multi.data, "beforechild", 11) == 0);
+    TEST_TRUE_IN_CHILD(write(pair->idle[1], "x", 1) == 1);
     turn_until(&pair->poll.count, 1);
-    TRUE_HERE(pair->poll.count >= 1 && (pair->poll.results[0].res & POLLIN) != 0 && pair->poll.finals == 0);
+    TEST_TRUE_IN_CHILD(pair->poll.count >= 1 && (pair->poll.results[0].res & POLLIN) != 0 && pair->poll.finals == 0);
     loop_cancel_all(loop);
-    TRUE_HERE(loop_run(loop, LOOP_RUN_DEFAULT) == 0);
-    TRUE_HERE(pair->multi.finals == 1 && pair->poll.finals == 1);
-    TRUE_HERE(loop_destroy(loop) == 0);
-    TRUE_HERE(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_DEFAULT) == 0);
+    TEST_TRUE_IN_CHILD(pair->multi.finals == 1 && pair->poll.finals == 1);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: multishots go on in the child, one-shots end there with -ECANCELED, and in the parent all is as before
@@ -237,7 +211,7 @@ START_TEST(operations)
     ck_assert_int_gt(loop_poll_add_multishot(loop, pair.idle[0], POLLIN, 0, test_log_cb, &pair.poll, NULL), 0);
     test_write(pair.fds[1], "before", 6);
     test_run_until(loop, &pair.multi.count, 1);
-    in_child(multishots_in_child, &pair);
+    test_in_child(multishots_in_child, &pair);
     ck_assert_uint_eq(pair.multi.count, 1);
     test_write(pair.fds[1], "parent", 6);
     test_run_until(loop, &pair.multi.count, 2);
@@ -259,11 +233,11 @@ static void first_run_in_child(void *arg)
 {
     struct pair *pair = arg;
 
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(write(pair->fds[1], "child", 5) == 5);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(write(pair->fds[1], "child", 5) == 5);
     turn_until(&pair->multi.count, 1);
-    TRUE_HERE(pair->multi.count == 1 && memcmp(pair->multi.data, "child", 5) == 0);
-    TRUE_HERE(pair->one.count == 1 && pair->one.last.res == -ECANCELED);
+    TEST_TRUE_IN_CHILD(pair->multi.count == 1 && memcmp(pair->multi.data, "child", 5) == 0);
+    TEST_TRUE_IN_CHILD(pair->one.count == 1 && pair->one.last.res == -ECANCELED);
 }
 
 START_TEST(never_run)
@@ -273,7 +247,7 @@ START_TEST(never_run)
     test_socketpair(pair.fds);
     ck_assert_int_gt(loop_recv_multishot(loop, pair.fds[0], LOOP_GROUP_DEFAULT, 0, test_log_cb, &pair.multi, NULL), 0);
     ck_assert_int_gt(loop_nop(loop, test_log_cb, &pair.one, NULL), 0);
-    in_child(first_run_in_child, &pair);
+    test_in_child(first_run_in_child, &pair);
     test_run_until(loop, &pair.one.count, 1);
     test_log_is(&pair.one, 0);
     loop_cancel_all(loop);
@@ -309,25 +283,25 @@ static void states_in_child(void *arg)
 {
     struct states *states = arg;
 
-    TRUE_HERE(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     turn_until(&states->links[1].count, 1);
-    TRUE_HERE(states->links[0].last.res == -ECANCELED && states->links[1].last.res == -ECANCELED);
-    TRUE_HERE(states->first.last.res == -ECANCELED);
+    TEST_TRUE_IN_CHILD(states->links[0].last.res == -ECANCELED && states->links[1].last.res == -ECANCELED);
+    TEST_TRUE_IN_CHILD(states->first.last.res == -ECANCELED);
     turn_until(&states->barred.count, 1);
-    TRUE_HERE(states->barred.finals == 1 && states->barred.last.res == 0); /* its turn had come */
+    TEST_TRUE_IN_CHILD(states->barred.finals == 1 && states->barred.last.res == 0); /* its turn had come */
     turn_until(&states->late.count, 1);
-    TRUE_HERE(states->late.last.res == -ECANCELED || states->late.last.res == -ETIMEDOUT);
-    TRUE_HERE(states->parked.count == 8);
+    TEST_TRUE_IN_CHILD(states->late.last.res == -ECANCELED || states->late.last.res == -ETIMEDOUT);
+    TEST_TRUE_IN_CHILD(states->parked.count == 8);
     for (unsigned i = 0; i < 8; i++)
-        TRUE_HERE(loop_buffer_return(loop, states->kept[i]) == 0);
+        TEST_TRUE_IN_CHILD(loop_buffer_return(loop, states->kept[i]) == 0);
     turn_until(&states->parked.count, 9);
-    TRUE_HERE(states->parked.count >= 9 && states->parked.finals == 0);
-    TRUE_HERE(states->paused.count == 0);
-    TRUE_HERE(loop_resume(loop, states->paused_id) == 0);
+    TEST_TRUE_IN_CHILD(states->parked.count >= 9 && states->parked.finals == 0);
+    TEST_TRUE_IN_CHILD(states->paused.count == 0);
+    TEST_TRUE_IN_CHILD(loop_resume(loop, states->paused_id) == 0);
     turn_until(&states->paused.count, 1);
-    TRUE_HERE(states->paused.count == 1 && states->paused.last.res == 1);
-    TRUE_HERE(loop_destroy(loop) == 0);
-    TRUE_HERE(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(states->paused.count == 1 && states->paused.last.res == 1);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 START_TEST(states_between)
@@ -358,7 +332,7 @@ START_TEST(states_between)
                                LOOP_TERMS(.timeout_ns = LOOP_SECOND)),
                      0);
     test_turns(loop, 2);
-    in_child(states_in_child, &states);
+    test_in_child(states_in_child, &states);
     ck_assert_uint_eq(states.barred.count, 0);
     test_loop_drop(loop);
     setup();
@@ -390,25 +364,25 @@ static void groups_in_child(void *arg)
     struct registered *registered = arg;
     char               bytes[32] = {0};
 
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(write(registered->more[1], "second", 6) == 6);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(write(registered->more[1], "second", 6) == 6);
     turn_until(&registered->parts.count, 2);
-    TRUE_HERE(registered->parts.count == 2 && memcmp(registered->parts.data, "firstsecond", 11) == 0);
-    TRUE_HERE(memcmp(loop_buffer_data(loop, registered->kept, NULL), "first", 5) == 0);
-    TRUE_HERE(loop_buffer_return(loop, registered->kept) == 0);
-    TRUE_HERE(loop_send_bundle(loop, registered->out[0], (uint16_t)registered->out_group, 0, test_log_cb,
-                               &registered->sent, NULL) > 0);
+    TEST_TRUE_IN_CHILD(registered->parts.count == 2 && memcmp(registered->parts.data, "firstsecond", 11) == 0);
+    TEST_TRUE_IN_CHILD(memcmp(loop_buffer_data(loop, registered->kept, NULL), "first", 5) == 0);
+    TEST_TRUE_IN_CHILD(loop_buffer_return(loop, registered->kept) == 0);
+    TEST_TRUE_IN_CHILD(loop_send_bundle(loop, registered->out[0], (uint16_t)registered->out_group, 0, test_log_cb,
+                                        &registered->sent, NULL) > 0);
     turn_until(&registered->sent.count, 2);
-    TRUE_HERE(registered->sent.last.res == 6);
-    TRUE_HERE(read(registered->out[1], bytes, sizeof(bytes)) == 6 && memcmp(bytes, "thefox", 6) == 0);
+    TEST_TRUE_IN_CHILD(registered->sent.last.res == 6);
+    TEST_TRUE_IN_CHILD(read(registered->out[1], bytes, sizeof(bytes)) == 6 && memcmp(bytes, "thefox", 6) == 0);
     memcpy(registered->memory, "fixed", 5);
-    TRUE_HERE(loop_write_fixed(loop, registered->slot, registered->memory, 5, LOOP_AT_POSITION, registered->index,
-                               test_log_cb, &registered->fixed, NULL) > 0);
+    TEST_TRUE_IN_CHILD(loop_write_fixed(loop, registered->slot, registered->memory, 5, LOOP_AT_POSITION,
+                                        registered->index, test_log_cb, &registered->fixed, NULL) > 0);
     turn_until(&registered->fixed.count, 1);
-    TRUE_HERE(registered->fixed.last.res == 5);
-    TRUE_HERE(read(registered->fds[1], bytes, sizeof(bytes)) == 5 && memcmp(bytes, "fixed", 5) == 0);
-    TRUE_HERE(loop_destroy(loop) == 0);
-    TRUE_HERE(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(registered->fixed.last.res == 5);
+    TEST_TRUE_IN_CHILD(read(registered->fds[1], bytes, sizeof(bytes)) == 5 && memcmp(bytes, "fixed", 5) == 0);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: buffer groups of all kinds, with buffers out and parts of them filled, registered files and registered buffers
@@ -454,7 +428,7 @@ START_TEST(registered_things)
     ck_assert_int_eq(loop_buffer_group_add(loop, (uint16_t)registered.out_group, "fox", 3), 0);
     memset(&registered.sent, 0, sizeof(registered.sent));
     registered.sent.releases = true;
-    in_child(groups_in_child, &registered);
+    test_in_child(groups_in_child, &registered);
 out:
     test_loop_drop(loop);
     setup();
@@ -487,15 +461,15 @@ static void posts_in_child(void *arg)
     uint32_t *count = arg;
     pthread_t thread;
 
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(!loop_alive(loop));
-    TRUE_HERE(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
-    TRUE_HERE(*count == 0);
-    TRUE_HERE(pthread_create(&thread, NULL, post_later, count) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(!loop_alive(loop));
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
+    TEST_TRUE_IN_CHILD(*count == 0);
+    TEST_TRUE_IN_CHILD(pthread_create(&thread, NULL, post_later, count) == 0);
     for (int i = 0; i < 1000 && *count == 0; i++)
         (void)loop_dispatch(loop, LOOP_SECOND); /* woken by its own eventfd */
-    TRUE_HERE(*count == 1);
-    TRUE_HERE(pthread_join(thread, NULL) == 0);
+    TEST_TRUE_IN_CHILD(*count == 1);
+    TEST_TRUE_IN_CHILD(pthread_join(thread, NULL) == 0);
 }
 
 /* Goal: posts that wait are the parent's; the child has a wake of its own, which does not wake the parent. */
@@ -505,7 +479,7 @@ START_TEST(posts)
 
     test_turns(loop, 1);
     ck_assert_int_eq(loop_post(loop, count_post, &count), 0);
-    in_child(posts_in_child, &count);
+    test_in_child(posts_in_child, &count);
     ck_assert_uint_eq(count, 0);
     test_run(loop);
     ck_assert_uint_eq(count, 1);
@@ -533,7 +507,7 @@ START_TEST(fork_during_posts)
     posting = true;
     ck_assert_int_eq(pthread_create(&thread, NULL, post_always, &count), 0);
     for (int i = 0; i < 20; i++) {
-        in_child(posts_in_child, &none);
+        test_in_child(posts_in_child, &none);
         test_turns(loop, 1);
     }
     posting = false;
@@ -564,18 +538,18 @@ static void work_in_child(void *arg)
 {
     struct test_log *logs = arg;
 
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(loop_work(loop, LOOP_WORK_DEFAULT, just_return, test_log_cb, &logs[5], NULL) > 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_work(loop, LOOP_WORK_DEFAULT, just_return, test_log_cb, &logs[5], NULL) > 0);
     for (int i = 0; i < 4; i++) {
         turn_until(&logs[i].count, 1);
-        TRUE_HERE(logs[i].last.res == -ECANCELED); /* those ran in the parent */
+        TEST_TRUE_IN_CHILD(logs[i].last.res == -ECANCELED); /* those ran in the parent */
     }
     turn_until(&logs[4].count, 1);
-    TRUE_HERE(logs[4].last.res == 2); /* that had not begun */
+    TEST_TRUE_IN_CHILD(logs[4].last.res == 2); /* that had not begun */
     turn_until(&logs[5].count, 1);
-    TRUE_HERE(logs[5].last.res == 2);
-    TRUE_HERE(loop_destroy(loop) == 0);
-    TRUE_HERE(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(logs[5].last.res == 2);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: the work pool is there again in the child, whatever it did (fork_threadpool_queue_work_simple). */
@@ -591,7 +565,7 @@ START_TEST(work)
     for (int i = 0; i < 10000 && test_stats(loop).work_waiting > 0; i++)
         test_sleep(100 * LOOP_MICROSECOND);
     ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, just_return, test_log_cb, &logs[4], NULL), 0);
-    in_child(work_in_child, logs);
+    test_in_child(work_in_child, logs);
     for (int i = 0; i < 4; i++)
         sem_post(&work_gate);
     test_run(loop);
@@ -610,7 +584,7 @@ START_TEST(work_given_up)
     ck_assert_int_eq(sem_init(&work_gate, 0, 0), 0);
     ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, wait_at_gate, test_log_cb, &log, NULL), 0);
     test_turns(loop, 1);
-    in_child(destroy_only, &log);
+    test_in_child(destroy_only, &log);
     sem_post(&work_gate);
     test_run(loop);
     test_log_is(&log, 1);
@@ -648,7 +622,7 @@ START_TEST(prefork)
         if (pids[i] == 0) {
             alarm(20);
             number = (unsigned char)(i + 1);
-            TRUE_HERE(loop_fork(loop) == 0);
+            TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
             (void)loop_run(loop, LOOP_RUN_DEFAULT);
             _exit(0);
         }
@@ -683,14 +657,14 @@ static void generations_in_child(void *arg)
 {
     pid_t pid;
 
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(loop_run(loop, LOOP_RUN_NOWAIT) >= 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) >= 0);
     pid = fork();
     if (pid == 0) {
         child_of_child(arg);
         _exit(0);
     }
-    TRUE_HERE(status_of(pid) == 0);
+    TEST_TRUE_IN_CHILD(status_of(pid) == 0);
 }
 
 /* Goal: children have children. */
@@ -703,7 +677,7 @@ START_TEST(generations)
     ck_assert_int_gt(loop_recv(loop, pair.fds[1], &pair.byte, 1, 0, test_log_cb, &pair.one, NULL), 0);
     test_turns(loop, 2);
     pair.one.count = 0;
-    in_child(generations_in_child, &pair);
+    test_in_child(generations_in_child, &pair);
     loop_cancel_all(loop);
     test_run(loop);
     test_close(pair.fds[0]);
@@ -719,14 +693,14 @@ static void failing_in_child(void *arg)
 
     while (count < 1024 && (fds[count] = dup(0)) >= 0)
         count++;
-    TRUE_HERE(count < 1024);
+    TEST_TRUE_IN_CHILD(count < 1024);
     close(fds[--count]); /* room for the ring, none for the eventfd: the old ring's place is free, too */
     dup(0);
     dup(0);
-    TRUE_HERE(loop_fork(loop) < 0 || count == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) < 0 || count == 0);
     while (count > 0)
         close(fds[--count]);
-    TRUE_HERE(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     first_run_in_child(pair);
 }
 
@@ -740,7 +714,7 @@ START_TEST(fails_and_is_tried_again)
     ck_assert_int_gt(loop_recv_multishot(loop, pair.fds[0], LOOP_GROUP_DEFAULT, 0, test_log_cb, &pair.multi, NULL), 0);
     ck_assert_int_gt(loop_recv(loop, pair.fds[1], &pair.byte, 1, 0, test_log_cb, &pair.one, NULL), 0);
     test_turns(loop, 2);
-    in_child(failing_in_child, &pair);
+    test_in_child(failing_in_child, &pair);
     loop_cancel_all(loop);
     test_run(loop);
     test_close(pair.fds[0]);

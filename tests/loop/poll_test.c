@@ -176,9 +176,9 @@ static int inotify_with_event(void)
 START_TEST(kinds_of_descriptors)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int                event_fd = eventfd(1, EFD_CLOEXEC), epoll = epoll_create1(EPOLL_CLOEXEC), pair[2], other = -1, master;
-    int                fds[8] = {event_fd, epoll, timer_descriptor(), ended_child(), inotify_with_event()};
-    uint32_t           count = 5;
+    int      event_fd = eventfd(1, EFD_CLOEXEC), epoll = epoll_create1(EPOLL_CLOEXEC), pair[2], other = -1, master;
+    int      fds[8] = {event_fd, epoll, timer_descriptor(), ended_child(), inotify_with_event()};
+    uint32_t count = 5;
 
     ck_assert_int_eq(epoll_ctl(epoll, EPOLL_CTL_ADD, event_fd, &event), 0);
     test_socketpair(pair);

@@ -39,32 +39,6 @@ static void teardown(void)
     test_loop_free(loop);
 }
 
-#define TRUE_HERE(condition)                                                                                           \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: in the child: not true: %s\n", __FILE__, __LINE__, #condition);                    \
-            _exit(1);                                                                                                  \
-        }                                                                                                              \
-    } while (0)
-
-/* Runs it in a child, and waits for that. */
-static void in_child(void (*run)(void *arg), void *arg)
-{
-    int   status = -1;
-    pid_t pid;
-
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        run(arg);
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
-}
-
 /* Turns until it has come to that, or nothing happens for a second. */
 static void turn_until(const uint32_t *counter, uint32_t value)
 {
@@ -111,13 +85,13 @@ static void full_queue_in_child(void *arg)
 {
     struct test_log *logs = arg;
 
-    TRUE_HERE(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     for (int i = 0; i < 3; i++) {
         turn_until(&logs[i].count, 1);
-        TRUE_HERE(logs[i].last.res == (i == 0 ? -ECANCELED : 2));
+        TEST_TRUE_IN_CHILD(logs[i].last.res == (i == 0 ? -ECANCELED : 2));
     }
-    TRUE_HERE(loop_destroy(loop) == 0);
-    TRUE_HERE(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: what waits in a queue that is full runs in the child, too, where nothing more can be queued that would start
@@ -133,7 +107,7 @@ START_TEST(full_queue)
     for (int i = 1; i < 3; i++)
         ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, just_return, test_log_cb, &logs[i], NULL), 0);
     ck_assert_int_eq(loop_work(loop, LOOP_WORK_DEFAULT, just_return, NULL, NULL, NULL), -ENOBUFS);
-    in_child(full_queue_in_child, logs);
+    test_in_child(full_queue_in_child, logs);
     sem_post(&gate);
     test_run(loop);
     sem_destroy(&gate);
@@ -265,14 +239,14 @@ static void fails_in_child(void *arg)
 
     register_calls = 0;
     r = loop_fork(loop);
-    TRUE_HERE(r == 0 || (r == -ENOMEM && register_calls >= fails));
+    TEST_TRUE_IN_CHILD(r == 0 || (r == -ENOMEM && register_calls >= fails));
     register_fails = 0;
-    TRUE_HERE(loop_fork(loop) == 0);
-    TRUE_HERE(test_fd_count() == before);
-    TRUE_HERE(things_go_on(things));
-    TRUE_HERE(loop_destroy(loop) == 0);
-    TRUE_HERE(test_memory.blocks == 0);
-    TRUE_HERE(test_fd_count() + 3 == before); /* ring, eventfd, backend */
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_fd_count() == before);
+    TEST_TRUE_IN_CHILD(things_go_on(things));
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(test_fd_count() + 3 == before); /* ring, eventfd, backend */
 }
 
 /* Goal: where the kernel refuses to know something again, loop_fork() says so, and works the next time. Method: each
@@ -283,7 +257,7 @@ START_TEST(fork_fails)
 
     things_start(&things);
     register_fails = (uint32_t)_i;
-    in_child(fails_in_child, &things);
+    test_in_child(fails_in_child, &things);
     register_fails = 0;
     things_end(&things);
 }

@@ -27,39 +27,14 @@ static void teardown(void)
     test_loop_free(loop);
 }
 
-#define true_here(condition)                                                                                           \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: in the child: not true: %s\n", __FILE__, __LINE__, #condition);                    \
-            _exit(1);                                                                                                  \
-        }                                                                                                              \
-    } while (0)
-
 #define turn_until(condition)                                                                                          \
     do {                                                                                                               \
         for (int turn_ = 0; turn_ < 20000 && !(condition); turn_++) {                                                  \
             (void)loop_run(loop, LOOP_RUN_NOWAIT);                                                                     \
             usleep(100);                                                                                               \
         }                                                                                                              \
-        true_here(condition);                                                                                          \
+        TEST_TRUE_IN_CHILD(condition);                                                                                 \
     } while (0)
-
-static void in_child(void (*run)(void *arg), void *arg)
-{
-    int   status = -1;
-    pid_t pid;
-
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        run(arg);
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
-}
 
 /* ---- prefork */
 
@@ -85,14 +60,14 @@ static void client_came(struct loop_listener *listener, int fd)
 {
     struct client *client;
 
-    true_here(fd >= 0);
+    TEST_TRUE_IN_CHILD(fd >= 0);
     client = calloc(1, sizeof(*client));
-    true_here(client != NULL);
+    TEST_TRUE_IN_CHILD(client != NULL);
     client->stream.data = client;
-    true_here(loop_stream_open(loop_listener_loop(listener), &client->stream, fd,
-                               &(struct loop_stream_options){.listener = listener}) == 0);
-    true_here(loop_stream_write(&client->stream, &who, 1, NULL, NULL, NULL) == 0);
-    true_here(loop_stream_read_start(&client->stream, client_read) == 0);
+    TEST_TRUE_IN_CHILD(loop_stream_open(loop_listener_loop(listener), &client->stream, fd,
+                                        &(struct loop_stream_options){.listener = listener}) == 0);
+    TEST_TRUE_IN_CHILD(loop_stream_write(&client->stream, &who, 1, NULL, NULL, NULL) == 0);
+    TEST_TRUE_IN_CHILD(loop_stream_read_start(&client->stream, client_read) == 0);
 }
 
 enum { SERVERS = 3, CLIENTS = 60 };
@@ -153,7 +128,7 @@ START_TEST(prefork)
         if (pids[i] == 0) {
             alarm(20);
             who = (unsigned char)(i + 1);
-            true_here(loop_fork(loop) == 0);
+            TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
             (void)loop_run(loop, LOOP_RUN_DEFAULT);
             _exit(0);
         }
@@ -183,11 +158,11 @@ END_TEST
 
 static void close_in_child(void *arg)
 {
-    true_here(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     loop_listener_close(arg, NULL);
-    true_here(loop_run(loop, LOOP_RUN_DEFAULT) == 0);
-    true_here(loop_destroy(loop) == 0);
-    true_here(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_DEFAULT) == 0);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: a listener closed by a child goes on in the parent, and its file stays. */
@@ -207,7 +182,7 @@ START_TEST(listener_closed_by_child)
                                          &(struct loop_listener_options){.flags = LOOP_LISTENER_UNLINK}, client_came),
                      0);
     test_turns(loop, 2);
-    in_child(close_in_child, &listener);
+    test_in_child(close_in_child, &listener);
     fd = net_dial(&address);
     test_turns(loop, 4);
     test_read(fd, &by, 1);
@@ -238,17 +213,17 @@ static void streams_in_child(void *arg)
 {
     struct link *link = arg;
 
-    true_here(loop_fork(loop) == 0);
-    true_here(written == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(written == 0);
     turn_until(written == 3);
-    true_here(write_error == -EOWNERDEAD);
-    true_here(loop_stream_write(&link->end.stream, "x", 1, NULL, NULL, NULL) == -EPIPE);
-    true_here(write(link->peer.fd, "child", 5) == 5);
+    TEST_TRUE_IN_CHILD(write_error == -EOWNERDEAD);
+    TEST_TRUE_IN_CHILD(loop_stream_write(&link->end.stream, "x", 1, NULL, NULL, NULL) == -EPIPE);
+    TEST_TRUE_IN_CHILD(write(link->peer.fd, "child", 5) == 5);
     turn_until(link->end.read_bytes == 5); /* the parent does not run just now */
     loop_stream_close(&link->end.stream, end_close_cb);
     turn_until(link->end.closes == 1);
-    true_here(loop_destroy(loop) == 0);
-    true_here(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 static void count_read(struct loop_stream *stream, const struct loop_result *result)
@@ -276,7 +251,7 @@ START_TEST(streams)
     must_write(&link.end, big, sizeof(big), written_cb, NULL, NULL);
     test_turns(loop, 3);
     must_write(&link.end, "end", 3, written_cb, NULL, NULL); /* not sent yet */
-    in_child(streams_in_child, &link);
+    test_in_child(streams_in_child, &link);
     while (total < 2 * sizeof(big) + 3) {
         size_t  place = (size_t)(total % sizeof(big)), room = sizeof(big) - place;
         ssize_t n = recv(link.peer.fd, received, room < sizeof(received) ? room : sizeof(received), MSG_DONTWAIT);
@@ -315,10 +290,10 @@ static void request_in_child(void *arg)
 {
     struct link *link = arg;
 
-    true_here(loop_fork(loop) == 0);
-    true_here(write(link->peer.fd, "23456789", 8) == 8);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(write(link->peer.fd, "23456789", 8) == 8);
     turn_until(request.count == 1);
-    true_here(request.error == 0 && request.bytes == 10);
+    TEST_TRUE_IN_CHILD(request.error == 0 && request.bytes == 10);
 }
 
 /* Goal: a request that waits goes on in the child with what it has. */
@@ -332,7 +307,7 @@ START_TEST(requests)
     ck_assert_int_eq(loop_stream_read_exactly(&link.end.stream, data, 10, request_cb, NULL, NULL), 0);
     test_write(link.peer.fd, "01", 2);
     test_turns(loop, 4);
-    in_child(request_in_child, &link);
+    test_in_child(request_in_child, &link);
     ck_assert_uint_eq(request.count, 0);
     test_write(link.peer.fd, "23456789", 8);
     run_until(loop, request.count == 1);
@@ -357,9 +332,9 @@ static void forward_cb(struct loop_stream *from, struct loop_stream *to, int err
 static void forward_in_child(void *arg)
 {
     (void)arg;
-    true_here(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     turn_until(forwarded == 1);
-    true_here(forward_error == -EOWNERDEAD);
+    TEST_TRUE_IN_CHILD(forward_error == -EOWNERDEAD);
 }
 
 /* Goal: a forwarding is the parent's, also while it splices, with bytes in a pipe. Method: much data, a slow reader, a
@@ -383,7 +358,7 @@ START_TEST(forwarding)
             (void)shutdown(a.peer.fd, SHUT_WR);
         test_turns(loop, 1);
         if (round % 50 == 20 && round < 400 && forwarded == 0)
-            in_child(forward_in_child, NULL);
+            test_in_child(forward_in_child, NULL);
         while (round > 100 && (n = recv(b.peer.fd, bytes, sizeof(bytes), MSG_DONTWAIT)) >= 0) {
             received += (uint64_t)n;
             if (n == 0) {
@@ -427,14 +402,14 @@ static void datagram_in_child(void *arg)
     struct loop_datagram *datagram = arg;
     struct loop_address   address;
 
-    true_here(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     turn_until(sent_count == 1);
-    true_here(sent_result == -EOWNERDEAD);
-    true_here(datagrams == 0);
-    true_here(loop_datagram_local_address(datagram, &address) == 0);
-    true_here(loop_datagram_send(datagram, "me", 2, &address, datagram_sent, NULL, NULL) == 0);
+    TEST_TRUE_IN_CHILD(sent_result == -EOWNERDEAD);
+    TEST_TRUE_IN_CHILD(datagrams == 0);
+    TEST_TRUE_IN_CHILD(loop_datagram_local_address(datagram, &address) == 0);
+    TEST_TRUE_IN_CHILD(loop_datagram_send(datagram, "me", 2, &address, datagram_sent, NULL, NULL) == 0);
     turn_until(datagrams == 1);
-    true_here(sent_result == 2);
+    TEST_TRUE_IN_CHILD(sent_result == 2);
 }
 
 /* Goal: a datagram that was queued is sent by the parent alone; the child receives and sends by itself. */
@@ -449,7 +424,7 @@ START_TEST(datagram_sockets)
     ck_assert_int_eq(loop_datagram_receive_start(&datagram, datagram_cb), 0);
     test_turns(loop, 2);
     ck_assert_int_eq(loop_datagram_send(&datagram, "one", 3, &address, datagram_sent, NULL, NULL), 0);
-    in_child(datagram_in_child, &datagram);
+    test_in_child(datagram_in_child, &datagram);
     run_until(loop, datagrams == 1 && sent_count == 1);
     ck_assert_int_eq(sent_result, 3);
     loop_datagram_close(&datagram, NULL);
@@ -480,15 +455,16 @@ static void names_in_child(void *arg)
 {
     struct names *names = arg;
 
-    true_here(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     turn_until(resolved == 1);
-    true_here(resolve_error == -EOWNERDEAD);
-    true_here(loop_resolve_start(loop, &names->next, "both.test", NULL,
-                                 &(struct loop_resolve_options){.servers = names->server.servers}, resolved_cb) == 0);
+    TEST_TRUE_IN_CHILD(resolve_error == -EOWNERDEAD);
+    TEST_TRUE_IN_CHILD(loop_resolve_start(loop, &names->next, "both.test", NULL,
+                                          &(struct loop_resolve_options){.servers = names->server.servers},
+                                          resolved_cb) == 0);
     turn_until(resolved == 2);
-    true_here(resolve_error == 0);
-    true_here(loop_destroy(loop) == 0);
-    true_here(test_memory.blocks == 0);
+    TEST_TRUE_IN_CHILD(resolve_error == 0);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: a look-up under way is the parent's, and the child looks up by sockets of its own. */
@@ -507,7 +483,7 @@ START_TEST(look_ups)
                                         &(struct loop_resolve_options){.servers = names.server.servers}, resolved_cb),
                      0);
     pump_until(loop, names.server.held_count >= 1);
-    in_child(names_in_child, &names);
+    test_in_child(names_in_child, &names);
     name_server_let(&names.server);
     run_until(loop, resolved == 1);
     ck_assert_int_eq(resolve_error, 0);

@@ -143,6 +143,23 @@ void test_expect_abort(void (*scenario)(void *arg), void *arg, const char *text)
     ck_assert_msg(strstr(output, text) != NULL, "the message does not say \"%s\" but: %s", text, output);
 }
 
+void test_in_child(void (*run)(void *arg), void *arg)
+{
+    int   status = -1;
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        alarm(20);
+        run(arg);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
+}
+
 uint64_t test_env(const char *name, uint64_t otherwise)
 {
     const char *text = getenv(name);

@@ -46,6 +46,18 @@ TCase *test_case_without_ring(Suite *suite, const char *name);
 /* Marks the running test as skipped; then return from it. Shown at the end, and the program's status is 77. */
 void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Runs it in a child of fork(2), which has 20 s, and waits for that: it must end with status 0. There is no ck_assert
+ * in it, but TEST_TRUE_IN_CHILD. */
+void test_in_child(void (*run)(void *arg), void *arg);
+
+#define TEST_TRUE_IN_CHILD(condition)                                                                                  \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: in the child: not true: %s\n", __FILE__, __LINE__, #condition);                    \
+            _exit(1);                                                                                                  \
+        }                                                                                                              \
+    } while (0)
+
 /* At the begin of a test that forks while threads are at work: sanitizers have locks of their own, which stay locked in
  * the child. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
