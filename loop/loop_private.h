@@ -512,6 +512,12 @@ int  backend_rehome(struct loop *loop, bool forked);
 /* loop.c: as the begin of a run. 0 or negative errno. */
 int loop_own(struct loop *loop);
 
+/* run.c */
+/* Ends everything, and calls all last callbacks. */
+void run_drain(struct loop *loop);
+/* Whether there is nothing to be ended. */
+bool run_drained(const struct loop *loop);
+
 /* timer.c */
 /* A timer of an object's: it does not keep the loop alive, and is not the user's to see. Before its start. */
 void timer_of_object(struct loop_timer *timer);
