@@ -185,6 +185,11 @@ static void leave_nothing_behind(struct loop *loop)
         (void)submit_now(loop, SUBMIT_WAIT);
 }
 
+static inline int own(struct loop *loop)
+{
+    return likely(loop->owner != NULL) && likely(!loop->mode.to_be_enabled) ? 0 : loop_own(loop);
+}
+
 int loop_run(struct loop *loop, enum loop_run_mode mode)
 {
     int r;
@@ -194,7 +199,7 @@ int loop_run(struct loop *loop, enum loop_run_mode mode)
         return -EBUSY;
     if (mode != LOOP_RUN_DEFAULT && mode != LOOP_RUN_ONCE && mode != LOOP_RUN_NOWAIT)
         return -EINVAL;
-    r = loop_own(loop);
+    r = own(loop);
     if (r < 0)
         return r;
     loop->running = true;
@@ -228,7 +233,7 @@ int loop_dispatch(struct loop *loop, uint64_t timeout_ns)
     loop_check_owner(loop, __func__);
     if (loop_busy(loop))
         return -EBUSY;
-    r = loop_own(loop);
+    r = own(loop);
     if (r < 0)
         return r;
     loop->running = true;
