@@ -96,6 +96,57 @@ int replace_open(struct whole_job *job)
     return job_open(job, job->directory, job->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode, 0);
 }
 
+/* ---- content that the user writes */
+
+static void stopped(struct loop *loop, struct loop_task *task)
+{
+    struct whole_job *job = container_of(task, struct whole_job, unlent);
+
+    (void)loop;
+    job->lent = false;
+    job_step_done(job, job->stop);
+}
+
+void replace_stop(struct whole_job *job)
+{
+    loop_task_add(job_loop(job), &job->unlent);
+}
+
+int replace_write(struct whole_job *job)
+{
+    job->lent = true;
+    job->unlent.run = stopped;
+    job->whole->priv.on_file(job->whole, &job->file);
+    return 0;
+}
+
+static void sized(struct loop_file *file, int error, uint64_t size, void *arg)
+{
+    struct whole_job *job = arg;
+
+    (void)file;
+    job->size = (size_t)size;
+    job_step_done(job, error);
+}
+
+int loop_whole_replace_commit(struct loop_whole *whole)
+{
+    struct whole_job *job = whole->priv.job;
+    int               r;
+
+    if (job == NULL || !job->lent)
+        return -EINVAL;
+    loop_check_owner(job_loop(job), __func__);
+    if (job->stop != 0)
+        return -ECANCELED;
+    if (job->file.priv.pending > 0)
+        return -EBUSY;
+    r = loop_file_size(&job->file, sized, job);
+    if (r == 0)
+        job->lent = false;
+    return r;
+}
+
 /* Bits that let it run with the rights of its owner are only kept with that owner. */
 static int mode_keep(const struct whole_job *job)
 {

@@ -111,6 +111,15 @@ static void synced(struct loop_file *file, int error, uint64_t count, void *arg)
     job_step_done(arg, error);
 }
 
+static int write_begin(struct whole_job *job)
+{
+    if (job->kind == WHOLE_READ)
+        return STEP_SKIPPED;
+    if (job->whole->priv.on_file != NULL)
+        return replace_write(job);
+    return loop_file_write(&job->file, job->source, job->size, 0, 0, written, job);
+}
+
 static int sync_begin(struct whole_job *job)
 {
     bool wanted = job->kind == WHOLE_REPLACE ? (job->options.flags & LOOP_WHOLE_UNSYNCED) == 0
@@ -137,9 +146,7 @@ static int step_begin(struct whole_job *job)
     case STEP_OLD: return replaces ? replace_old(job) : STEP_SKIPPED;
     case STEP_OPEN: return open_begin(job);
     case STEP_READ: return job->kind == WHOLE_READ ? whole_read_begin(job) : STEP_SKIPPED;
-    case STEP_WRITE:
-        return job->kind == WHOLE_READ ? STEP_SKIPPED
-                                       : loop_file_write(&job->file, job->source, job->size, 0, 0, written, job);
+    case STEP_WRITE: return write_begin(job);
     case STEP_OWN: return replaces ? replace_own(job) : STEP_SKIPPED;
     case STEP_SYNC: return sync_begin(job);
     case STEP_CLOSE:
@@ -229,6 +236,8 @@ static void job_stop(struct whole_job *job, int error)
     if (job->stop != 0)
         return;
     job->stop = error;
+    if (job->lent)
+        replace_stop(job);
     if (job->step >= STEP_UNDO_CLOSE || job->replaced)
         return; /* what is left is cleaning up */
     if (job->step == STEP_OPEN)
@@ -265,6 +274,8 @@ static void rehome(struct loop_object *object, bool forked)
 
     if (forked && job->kind != WHOLE_READ) {
         job->forked = true;
+        if (job->lent && job->stop == 0)
+            replace_stop(job);
         job->stop = -EOWNERDEAD;
     }
 }
@@ -310,12 +321,12 @@ static struct whole_job *job_new(struct loop *loop, struct loop_whole *whole, en
 }
 
 /* Refers the structure to the job, and begins. */
-static int job_begin(struct loop *loop, struct whole_job *job, loop_whole_cb *cb)
+static int job_begin(struct loop *loop, struct whole_job *job, loop_whole_file_cb *on_file, loop_whole_cb *cb)
 {
     struct loop_whole *whole = job->whole;
     int                r;
 
-    whole->priv = (struct loop_whole_private){.job = job, .loop = loop, .cb = cb};
+    whole->priv = (struct loop_whole_private){.job = job, .loop = loop, .cb = cb, .on_file = on_file};
     r = job->kind == WHOLE_REPLACE ? replace_prepare(job) : 0;
     if (r == 0)
         r = job_go_on(job);
@@ -333,7 +344,7 @@ static int job_begin(struct loop *loop, struct whole_job *job, loop_whole_cb *cb
 
 static int whole_start(struct loop *loop, const char *call, struct loop_whole *whole, enum whole_kind kind, int dirfd,
                        const char *path, const void *source, size_t size, const struct loop_whole_options *options,
-                       loop_whole_cb *cb)
+                       loop_whole_file_cb *on_file, loop_whole_cb *cb)
 {
     static const struct loop_whole_options defaults;
     struct whole_job                      *job;
@@ -352,25 +363,34 @@ static int whole_start(struct loop *loop, const char *call, struct loop_whole *w
         return -ENOMEM;
     job->source = source;
     job->size = size;
-    return job_begin(loop, job, cb);
+    return job_begin(loop, job, on_file, cb);
 }
 
 int loop_whole_read(struct loop *loop, struct loop_whole *whole, int dirfd, const char *path,
                     const struct loop_whole_options *options, loop_whole_cb *cb)
 {
-    return whole_start(loop, __func__, whole, WHOLE_READ, dirfd, path, NULL, 0, options, cb);
+    return whole_start(loop, __func__, whole, WHOLE_READ, dirfd, path, NULL, 0, options, NULL, cb);
 }
 
 int loop_whole_write(struct loop *loop, struct loop_whole *whole, int dirfd, const char *path, const void *data,
                      size_t size, const struct loop_whole_options *options, loop_whole_cb *cb)
 {
-    return whole_start(loop, __func__, whole, WHOLE_WRITE, dirfd, path, data, size, options, cb);
+    return whole_start(loop, __func__, whole, WHOLE_WRITE, dirfd, path, data, size, options, NULL, cb);
 }
 
 int loop_whole_replace(struct loop *loop, struct loop_whole *whole, int dirfd, const char *path, const void *data,
                        size_t size, const struct loop_whole_options *options, loop_whole_cb *cb)
 {
-    return whole_start(loop, __func__, whole, WHOLE_REPLACE, dirfd, path, data, size, options, cb);
+    return whole_start(loop, __func__, whole, WHOLE_REPLACE, dirfd, path, data, size, options, NULL, cb);
+}
+
+int loop_whole_replace_begin(struct loop *loop, struct loop_whole *whole, int dirfd, const char *path,
+                             const struct loop_whole_options *options, loop_whole_file_cb *on_file, loop_whole_cb *cb)
+{
+    loop_check_owner(loop, __func__);
+    if (on_file == NULL)
+        return -EINVAL;
+    return whole_start(loop, __func__, whole, WHOLE_REPLACE, dirfd, path, NULL, 0, options, on_file, cb);
 }
 
 void loop_whole_free(struct loop *loop, void *data)

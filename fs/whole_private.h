@@ -5,6 +5,8 @@
  *   replace  DIRECTORY OLD OPEN WRITE OWN SYNC CLOSE RENAME SYNC_DIRECTORY END
  *   after a failure of any step but the last two: UNDO_CLOSE UNDO_UNLINK END
  *
+ * Of a replacement that was begun the WRITE is the user's: it ends with the commit.
+ *
  * A step begins when the one before has ended, in its callback: chains of the kernel's go on after a failed sync. */
 #ifndef RINGLOOP_FS_WHOLE_PRIVATE_H
 #define RINGLOOP_FS_WHOLE_PRIVATE_H
@@ -58,14 +60,16 @@ struct whole_job {
     size_t      done; /* written */
 
     /* Replacing. */
-    int          directory;       /* ours; -1: none */
-    bool         has_old, owning; /* owning: the file is held for it */
-    int          own_fd;
-    struct statx old;
-    const char  *name; /* in path */
-    char         temporary[NAME_MAX + 1];
-    char        *directory_path; /* the rest of path */
-    char         path[];
+    int              directory;       /* ours; -1: none */
+    bool             has_old, owning; /* owning: the file is held for it */
+    bool             lent;            /* the file is the user's to write */
+    int              own_fd;
+    struct loop_task unlent; /* it was stopped meanwhile */
+    struct statx     old;
+    const char      *name; /* in path */
+    char             temporary[NAME_MAX + 1];
+    char            *directory_path; /* the rest of path */
+    char             path[];
 };
 
 static inline struct loop *job_loop(const struct whole_job *job)
@@ -90,6 +94,8 @@ int  replace_prepare(struct whole_job *job); /* splits the path: 0, -EISDIR, -EI
 int  replace_directory(struct whole_job *job);
 int  replace_old(struct whole_job *job);
 int  replace_open(struct whole_job *job);
+int  replace_write(struct whole_job *job);
+void replace_stop(struct whole_job *job); /* while the file is lent */
 int  replace_own(struct whole_job *job);
 int  replace_rename(struct whole_job *job);
 int  replace_sync_directory(struct whole_job *job);

@@ -3,7 +3,8 @@
  *
  * In a child of fork(2) a read goes on; writes and replacements end with -EOWNERDEAD: the parent does them.
  *
- * Life: zeroed > loop_whole_read, _write or _replace > callback; then it may be started anew, also in that. */
+ * Life: zeroed > loop_whole_read, _write, _replace or _replace_begin > callback; then it may be started anew, also in
+ * that. */
 #ifndef RINGLOOP_WHOLE_H
 #define RINGLOOP_WHOLE_H
 
@@ -21,6 +22,9 @@ struct whole_job;
  * bytes written. Replacing: size if the new content stands under its name, else 0; that it does, with an error all the
  * same, means that the directory could not be synced: after a crash it may be the old one again. */
 typedef void loop_whole_cb(struct loop_whole *whole, int error, void *data, size_t size);
+
+/* Of loop_whole_replace_begin(): the new file is there, open for writing and empty. */
+typedef void loop_whole_file_cb(struct loop_whole *whole, struct loop_file *file);
 
 enum loop_whole_flags {
     LOOP_WHOLE_NEW = 1u << 0,        /* write, replace: there must be no such file yet, else -EEXIST */
@@ -44,11 +48,12 @@ struct loop_whole_options {
 struct loop_whole {
     void *data; /* yours; the library never reads it */
     struct loop_whole_private {
-        struct loop_object object;
-        struct loop_timer  deadline;
-        struct whole_job  *job; /* NULL: not in progress */
-        struct loop       *loop;
-        loop_whole_cb     *cb;
+        struct loop_object  object;
+        struct loop_timer   deadline;
+        struct whole_job   *job; /* NULL: not in progress */
+        struct loop        *loop;
+        loop_whole_cb      *cb;
+        loop_whole_file_cb *on_file;
     } priv;
 };
 
@@ -77,6 +82,19 @@ LOOP_API LOOP_MUST_USE int loop_whole_write(struct loop *loop, struct loop_whole
 LOOP_API LOOP_MUST_USE int loop_whole_replace(struct loop *loop, struct loop_whole *whole, int dirfd, const char *path,
                                               const void *data, size_t size, const struct loop_whole_options *options,
                                               loop_whole_cb *cb);
+
+/* The same for content that comes bit by bit, like an upload. on_file is called once, unless it ends before, and lends
+ * the file: write to it (file.h), do not close it. A stream shall have a duplicate of loop_file_fd() (dup(2)), since a
+ * cancel, timeout_ns, which counts on meanwhile, and the end of the loop close the file. Then call
+ * loop_whole_replace_commit(); or loop_whole_cancel(), and path is as it was. size in the callback is the file's. */
+LOOP_API LOOP_MUST_USE int loop_whole_replace_begin(struct loop *loop, struct loop_whole *whole, int dirfd,
+                                                    const char *path, const struct loop_whole_options *options,
+                                                    loop_whole_file_cb *on_file, loop_whole_cb *cb);
+
+/* All is written: the file is synced, and takes its place. Returns 0, and the file is not yours any more; -EBUSY:
+ * operations on it are in flight; -EINVAL: it is not yours to write, now; -ECANCELED: it is being cancelled; -ENOBUFS,
+ * -ENOMEM: as it was, try again. */
+LOOP_API LOOP_MUST_USE int loop_whole_replace_commit(struct loop_whole *whole);
 
 /* Whether a file of this name is such a temporary: ".NAME.<16 letters and digits>.replacing", with NAME cut to 200
  * bytes. For those who clean up after a crash, when nobody is replacing. Any thread. */
