@@ -90,10 +90,11 @@ static loop_id start(struct loop *loop, const char *name, struct temporary_call 
                      loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
     struct temporary_call *call;
+    bool                   opens = run == unnamed_run || (run == template_run && !model.directory);
     int                    r = call_check_path(model.dirfd, path);
 
     loop_check_owner(loop, name);
-    if (r == 0 && (model.flags & ~file_flags) != 0)
+    if (r == 0 && ((model.flags & ~file_flags) != 0 || (opens && cb == NULL))) /* as op_start_request() has it */
         r = -EINVAL;
     if (r < 0)
         return op_refuse(loop, name, terms, r);

@@ -9,8 +9,6 @@ loop_id op_start_into(struct loop *loop, const char *call, struct op_request *re
     int r;
 
     loop_check_owner(loop, call);
-    if (slot == LOOP_SLOT_AUTO && request->cb == NULL)
-        return op_refuse(loop, call, request->terms, -EINVAL);
     r = fixed_file_target(loop, slot, count, &request->sqe.file_index);
     if (r < 0)
         return op_refuse(loop, call, request->terms, r);
@@ -146,7 +144,7 @@ loop_id loop_files_update(struct loop *loop, int *fds, uint32_t count, int slot,
     int r;
 
     loop_check_owner(loop, __func__);
-    if (fds == NULL || count == 0 || (automatic && cb == NULL))
+    if (fds == NULL || count == 0)
         return op_refuse(loop, __func__, terms, -EINVAL);
     r = fixed_file_target(loop, slot, count, &target);
     if (r < 0)

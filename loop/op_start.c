@@ -504,11 +504,33 @@ loop_id op_refuse(struct loop *loop, const char *call, const struct loop_terms *
     return error;
 }
 
+/* What is made and has no name but the result, so that without a callback nobody could ever close it: a descriptor, or
+ * a slot that the kernel picks. Raw SQEs are their owner's affair. */
+static bool result_must_be_told(const struct op_request *request)
+{
+    const struct io_uring_sqe *sqe = &request->sqe;
+
+    if (request->kind == CONTEXT_RAW)
+        return false;
+    switch (sqe->opcode) {
+    case IORING_OP_OPENAT:
+    case IORING_OP_OPENAT2:
+    case IORING_OP_SOCKET:
+    case IORING_OP_ACCEPT:
+    case IORING_OP_PIPE: return sqe->file_index == 0 || sqe->file_index == IORING_FILE_INDEX_ALLOC;
+    case IORING_OP_FILES_UPDATE: return sqe->off == IORING_FILE_INDEX_ALLOC;
+    case IORING_OP_FIXED_FD_INSTALL: return true;
+    default: return false;
+    }
+}
+
 loop_id op_start_request(struct loop *loop, const char *call, struct op_request *request)
 {
     const struct loop_terms *terms = request->terms;
     loop_id                  id;
 
+    if (unlikely(request->cb == NULL && result_must_be_told(request)))
+        return op_refuse(loop, call, terms, -EINVAL);
     op_check_thread(loop, call);
     if (shared_elsewhere(loop))
         return start_elsewhere(loop, request);

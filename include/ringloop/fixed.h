@@ -74,10 +74,10 @@ LOOP_API void loop_files_stats_get(const struct loop *loop, struct loop_files_st
 /* ---- operations that open into a slot
  *
  * As the operations without "direct" (op.h), but the result is LOOP_FIXED(slot). slot is LOOP_SLOT_AUTO, or an own slot
- * that is taken, with or without LOOP_FIXED; a file in it is replaced. -EINVAL for another slot, and for LOOP_SLOT_AUTO
- * with cb NULL, since nobody would know the slot; -ENFILE for LOOP_SLOT_AUTO without an automatic part; -ENXIO without
- * a table. Direct mode is refused (-EINVAL). SOCK_CLOEXEC and O_CLOEXEC go without saying and are ignored. What arrives
- * although it was cancelled is delivered.
+ * that is taken, with or without LOOP_FIXED; a file in it is replaced. cb may be NULL for an own slot only (-EINVAL).
+ * -EINVAL for another slot; -ENFILE for LOOP_SLOT_AUTO without an automatic part; -ENXIO without a table. Direct mode
+ * is refused (-EINVAL). SOCK_CLOEXEC and O_CLOEXEC go without saying and are ignored. What arrives although it was
+ * cancelled is delivered.
  *
  * res -ENFILE: no automatic slot is free. Then an accepted connection is already lost, and its peer sees the end: make
  * the table larger than the number of connections you allow. */

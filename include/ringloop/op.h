@@ -11,8 +11,9 @@
  * A started operation ends in exactly one final callback, the one without LOOP_MORE. result->res is what the system
  * call of the same name would return, or the negative errno; -ECANCELED after loop_cancel(), -ETIMEDOUT (with
  * LOOP_TIMED_OUT) after its deadline; a count reached before either of them is reported as such. cb may be NULL: nobody
- * is told, a failure is counted in loop_stats.silent_errors. Data buffers are borrowed until the final callback;
- * addresses, message headers and iovec arrays are copied. A descriptor may be LOOP_FIXED(slot).
+ * is told, a failure is counted in loop_stats.silent_errors; but what makes descriptors, or fills slots that the kernel
+ * picks, gives -EINVAL then, also in chains: nobody could close what nobody knows. Data buffers are borrowed until the
+ * final callback; addresses, message headers and iovec arrays are copied. A descriptor may be LOOP_FIXED(slot).
  *
  * Direct mode: cb may be LOOP_HANDLER(n) with a handler registered before; then arg is taken as a value of 46 bits and
  * comes back as result->value. Such an operation uses no context: it has no terms, and its id has no generation, so

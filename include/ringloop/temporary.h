@@ -2,7 +2,8 @@
  * only.
  *
  * Operations like loop_work(), on the work pool, in its default class: ids, terms, cancel and errors are as there. What
- * was made although the operation was cancelled is delivered all the same: look at res first. */
+ * was made although the operation was cancelled is delivered all the same: look at res first. Those that open a file
+ * need a callback (-EINVAL without), since nobody else could close it. */
 #ifndef RINGLOOP_TEMPORARY_H
 #define RINGLOOP_TEMPORARY_H
 

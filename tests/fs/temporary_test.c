@@ -148,8 +148,11 @@ START_TEST(errors)
     ck_assert_int_eq(loop_temporary_file(loop, AT_FDCWD, NULL, 0, 0600, test_log_cb, &log, NULL), -EINVAL);
     ck_assert_int_eq(loop_temporary_file(loop, -1, good, 0, 0600, test_log_cb, &log, NULL), -EBADF);
     ck_assert_int_eq(loop_temporary_file(loop, AT_FDCWD, good, O_TRUNC, 0600, test_log_cb, &log, NULL), -EINVAL);
+    ck_assert_int_eq(loop_temporary_file(loop, AT_FDCWD, good, 0, 0600, NULL, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_temporary_unnamed(loop, AT_FDCWD, ".", 0, 0600, NULL, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_temporary_directory(loop, AT_FDCWD, few, 0700, test_log_cb, &log, NULL), -EINVAL);
     ck_assert_int_eq(loop_temporary_name(loop, -1, AT_FDCWD, "a", test_log_cb, &log, NULL), -EBADF);
+    ck_assert_str_eq(good, "XXXXXX");
     ck_assert_uint_eq(log.count, 0);
 }
 END_TEST

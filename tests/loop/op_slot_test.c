@@ -82,6 +82,7 @@ START_TEST(files_update)
 
     ck_assert_int_eq(loop_files_update(loop, NULL, 1, first, no_callback, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_files_update(loop, fds, 0, first, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_files_update(loop, fds + 4, 1, LOOP_SLOT_AUTO, NULL, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_files_update(loop, fds, 4, first, no_callback, NULL, NULL), -EINVAL);
     fds[0] = -3;
     ck_assert_int_eq(loop_files_update(loop, fds, 1, first, no_callback, NULL, NULL), -EBADF);

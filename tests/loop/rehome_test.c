@@ -233,9 +233,10 @@ static void *destroy_while_alive(void *arg)
 /* Goal: as long as the owner lives, it is a misuse that is named. */
 START_TEST(destroyed_while_alive)
 {
-    struct things things = {0};
-    pid_t         pid;
-    int           status = 0;
+    struct things   things = {0};
+    struct test_log log = {0};
+    pid_t           pid;
+    int             status = 0;
 
     pid = fork();
     if (pid == 0) {
@@ -245,7 +246,7 @@ START_TEST(destroyed_while_alive)
         if (loop_create(&loop, NULL) == 0 && loop_nop(loop, NULL, NULL, NULL) > 0 &&
             loop_recv(loop, 0, &things.byte, 1, 0, NULL, NULL, NULL) > 0 &&
             loop_timer_start(loop, &things.timer, LOOP_SECOND, 0, timer_cb) == 0 &&
-            loop_accept(loop, 0, NULL, NULL, 0, NULL, NULL, LOOP_TERMS(.timeout_ns = LOOP_SECOND)) > 0 &&
+            loop_accept(loop, 0, NULL, NULL, 0, test_log_cb, &log, LOOP_TERMS(.timeout_ns = LOOP_SECOND)) > 0 &&
             loop_timeout(loop, LOOP_SECOND, 0, 0, NULL, NULL, NULL) > 0 && loop_run(loop, LOOP_RUN_NOWAIT) == 1 &&
             pthread_create(&thread, NULL, destroy_while_alive, NULL) == 0)
             pthread_join(thread, NULL);
