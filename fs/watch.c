@@ -118,7 +118,7 @@ static void end(struct watch *watch)
     if (watch->leaving || (watch->path != NULL && !watch_path_close(watch)) ||
         (watch->tree != NULL && !watch_tree_close(watch)))
         return;
-    object_gone(&user->priv.object, (watch->options.flags & LOOP_WATCH_UNREF) == 0);
+    object_gone(&user->priv.object, watch->ref);
     user->priv = (struct loop_watch_private){0};
     watch_free(watch);
     if (on_close != NULL)
@@ -148,6 +148,7 @@ void loop_watch_close(struct loop_watch *user, loop_watch_close_cb *on_close)
         return;
     loop_check_owner(watch->loop, __func__);
     watch->on_close = on_close != NULL ? on_close : watch->options.on_close;
+    object_ref_set(&user->priv.object, __func__, &watch->ref, true);
     watch->closing = true;
     loop_timer_stop(&watch->timer);
     watch_notes_drop(watch);
@@ -167,7 +168,7 @@ static void describe(const struct loop_object *object, struct loop_walk_item *it
 
     item->closing = loop_watch_closing(user);
     item->active = !item->closing;
-    item->ref = item->closing || (user->priv.watch->options.flags & LOOP_WATCH_UNREF) == 0;
+    item->ref = loop_watch_has_ref(user);
 }
 
 static const struct loop_object_class watch_class = {.name = "watch", .close = close_object, .describe = describe};
@@ -279,8 +280,26 @@ int loop_watch_start(struct loop *loop, struct loop_watch *user, const char *pat
         return r;
     }
     user->priv = (struct loop_watch_private){.watch = watch};
-    object_open(loop, &user->priv.object, &watch_class, (options->flags & LOOP_WATCH_UNREF) == 0);
+    watch->ref = (options->flags & LOOP_WATCH_UNREF) == 0;
+    object_open(loop, &user->priv.object, &watch_class, watch->ref);
     return 0;
+}
+
+void loop_watch_ref(struct loop_watch *user)
+{
+    if (user->priv.watch != NULL && !user->priv.watch->closing)
+        object_ref_set(&user->priv.object, __func__, &user->priv.watch->ref, true);
+}
+
+void loop_watch_unref(struct loop_watch *user)
+{
+    if (user->priv.watch != NULL && !user->priv.watch->closing)
+        object_ref_set(&user->priv.object, __func__, &user->priv.watch->ref, false);
+}
+
+bool loop_watch_has_ref(const struct loop_watch *user)
+{
+    return user->priv.watch != NULL && user->priv.watch->ref;
 }
 
 /* ---- looking */

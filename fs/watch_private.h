@@ -100,7 +100,7 @@ struct watch {
     uint64_t                  replayed_at;                  /* while what was held is told: since when; else 0 */
     uint32_t                  notes_count, unpaired;        /* notes of a move of which the other half may come */
     uint32_t                  mask;                         /* IN_*, of options.events */
-    bool                      overflown, closing, leaving, ended;
+    bool                      overflown, closing, leaving, ended, ref;
     struct watch_hook         hook; /* of an entry */
     struct watch_path        *path;
     struct watch_tree        *tree;

@@ -85,18 +85,18 @@ static void looked(struct loop *loop, const struct loop_result *result, void *ar
         tell(watch, result->res < 0 ? result->res : 0);
 }
 
+/* What keeps the loop alive is the watch, not this. */
 static int look_start(struct loop_stat_watch *watch)
 {
     struct loop      *loop = watch->priv.object.loop;
     struct stat_look *look = watch->priv.look;
-    uint32_t          background = (watch->priv.flags & LOOP_STAT_WATCH_UNREF) != 0 ? LOOP_BACKGROUND : 0;
     int               flags = AT_NO_AUTOMOUNT;
     loop_id           id;
 
     flags |= (watch->priv.flags & LOOP_STAT_WATCH_NO_FOLLOW) != 0 ? AT_SYMLINK_NOFOLLOW : 0;
     flags |= (watch->priv.flags & LOOP_STAT_WATCH_SYNC) != 0 ? AT_STATX_FORCE_SYNC : 0;
     id = loop_statx(loop, AT_FDCWD, look->path, flags, STATX_BASIC_STATS | STATX_BTIME, &look->present, looked, look,
-                    LOOP_TERMS(.flags = background | LOOP_UNCHAINED));
+                    LOOP_TERMS(.flags = LOOP_BACKGROUND | LOOP_UNCHAINED));
     if (id < 0)
         return (int)id;
     (void)op_of_object(loop, id);
@@ -119,7 +119,7 @@ static void end(struct loop *loop, struct loop_task *task)
     struct stat_look         *look = watch->priv.look;
     loop_stat_watch_close_cb *on_close = watch->priv.on_close;
 
-    object_gone(&watch->priv.object, (watch->priv.flags & LOOP_STAT_WATCH_UNREF) == 0);
+    object_gone(&watch->priv.object, watch->priv.ref);
     watch->priv = (struct loop_stat_watch_private){0};
     look->watch = NULL;
     if (!look->looking)
@@ -135,6 +135,7 @@ void loop_stat_watch_close(struct loop_stat_watch *watch, loop_stat_watch_close_
     loop_check_owner(watch->priv.object.loop, __func__);
     if (on_close != NULL)
         watch->priv.on_close = on_close;
+    object_ref_set(&watch->priv.object, __func__, &watch->priv.ref, true);
     watch->priv.state = STAT_WATCH_CLOSING;
     loop_timer_stop(&watch->priv.timer);
     loop_task_add(watch->priv.object.loop, &watch->priv.task);
@@ -151,7 +152,7 @@ static void describe(const struct loop_object *object, struct loop_walk_item *it
 
     item->closing = loop_stat_watch_closing(watch);
     item->active = !item->closing;
-    item->ref = item->closing || (watch->priv.flags & LOOP_STAT_WATCH_UNREF) == 0;
+    item->ref = loop_stat_watch_has_ref(watch);
 }
 
 static const struct loop_object_class stat_watch_class = {
@@ -199,6 +200,7 @@ int loop_stat_watch_start(struct loop *loop, struct loop_stat_watch *watch, cons
         .interval_ns = options->interval_ns == 0 ? interval_default_ns : options->interval_ns,
         .flags = options->flags,
         .state = STAT_WATCH_OPEN,
+        .ref = (options->flags & LOOP_STAT_WATCH_UNREF) == 0,
     };
     watch->priv.object.loop = loop;
     timer_of_object(&watch->priv.timer);
@@ -208,8 +210,25 @@ int loop_stat_watch_start(struct loop *loop, struct loop_stat_watch *watch, cons
         memory_free(loop, look);
         return r;
     }
-    object_open(loop, &watch->priv.object, &stat_watch_class, (options->flags & LOOP_STAT_WATCH_UNREF) == 0);
+    object_open(loop, &watch->priv.object, &stat_watch_class, watch->priv.ref);
     return 0;
+}
+
+void loop_stat_watch_ref(struct loop_stat_watch *watch)
+{
+    if (watch->priv.state == STAT_WATCH_OPEN)
+        object_ref_set(&watch->priv.object, __func__, &watch->priv.ref, true);
+}
+
+void loop_stat_watch_unref(struct loop_stat_watch *watch)
+{
+    if (watch->priv.state == STAT_WATCH_OPEN)
+        object_ref_set(&watch->priv.object, __func__, &watch->priv.ref, false);
+}
+
+bool loop_stat_watch_has_ref(const struct loop_stat_watch *watch)
+{
+    return watch->priv.state != STAT_WATCH_CLOSED && watch->priv.ref;
 }
 
 const char *loop_stat_watch_path(const struct loop_stat_watch *watch)

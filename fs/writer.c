@@ -317,6 +317,34 @@ int loop_writer_open(struct loop *loop, struct loop_writer *writer, int fd, cons
 
 /* ---- what one asks of it */
 
+static void set_ref(struct loop_writer *writer, const char *call, bool ref)
+{
+    struct writer_core *core = writer->priv.core;
+
+    if (core == NULL || writer_is(core, WRITER_CLOSING) || loop_writer_has_ref(writer) == ref)
+        return;
+    loop_check_owner(core->loop, call);
+    core->state ^= LOOP_WRITER_UNREF;
+    writer_hold_update(core);
+}
+
+void loop_writer_ref(struct loop_writer *writer)
+{
+    set_ref(writer, __func__, true);
+}
+
+void loop_writer_unref(struct loop_writer *writer)
+{
+    set_ref(writer, __func__, false);
+}
+
+bool loop_writer_has_ref(const struct loop_writer *writer)
+{
+    const struct writer_core *core = writer->priv.core;
+
+    return core != NULL && (!writer_is(core, LOOP_WRITER_UNREF) || writer_is(core, WRITER_CLOSING));
+}
+
 int64_t loop_writer_position(const struct loop_writer *writer)
 {
     const struct writer_core *core = writer->priv.core;

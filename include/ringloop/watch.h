@@ -124,6 +124,12 @@ LOOP_API LOOP_MUST_USE int loop_watch_start(struct loop *loop, struct loop_watch
  * at a directory for it has come back. Closing a closing watch does nothing. */
 LOOP_API void loop_watch_close(struct loop_watch *watch, loop_watch_close_cb *on_close);
 
+/* Whether the open watch keeps the loop alive (default: it does, but with LOOP_WATCH_UNREF). A closing one always does.
+ * No effect if not open. */
+LOOP_API void loop_watch_ref(struct loop_watch *watch);
+LOOP_API void loop_watch_unref(struct loop_watch *watch);
+LOOP_API bool loop_watch_has_ref(const struct loop_watch *watch);
+
 /* With LOOP_WATCH_PATH: whether the path led to something when last looked. Others: whether it is being watched still.
  */
 LOOP_API bool         loop_watch_present(const struct loop_watch *watch);
@@ -172,6 +178,7 @@ struct loop_stat_watch {
         uint32_t                  flags;
         uint8_t                   state;
         bool                      told; /* anything at all */
+        bool                      ref;
     } priv;
 };
 
@@ -182,8 +189,14 @@ LOOP_API LOOP_MUST_USE int loop_stat_watch_start(struct loop *loop, struct loop_
                                                  const struct loop_stat_watch_options *options, loop_stat_watch_cb *cb);
 
 /* No result comes after it; on_close comes in the next turn, also while the kernel still waits for a server that is
- * away: the memory it writes to is the loop's. loop_destroy() has to wait for it. */
+ * away: the memory it writes to is the loop's. That keeps the loop alive no more, but loop_destroy() has to wait for
+ * it. */
 LOOP_API void loop_stat_watch_close(struct loop_stat_watch *watch, loop_stat_watch_close_cb *on_close);
+
+/* As for loop_watch. */
+LOOP_API void loop_stat_watch_ref(struct loop_stat_watch *watch);
+LOOP_API void loop_stat_watch_unref(struct loop_stat_watch *watch);
+LOOP_API bool loop_stat_watch_has_ref(const struct loop_stat_watch *watch);
 
 LOOP_API const char  *loop_stat_watch_path(const struct loop_stat_watch *watch); /* as given, lent; NULL if not open */
 LOOP_API bool         loop_stat_watch_closing(const struct loop_stat_watch *watch);

@@ -127,6 +127,12 @@ LOOP_API int loop_writer_cancel_all(struct loop_writer *writer);
  * what is queued ends with -ECANCELED. */
 LOOP_API void loop_writer_close(struct loop_writer *writer, loop_writer_close_cb *on_close);
 
+/* Whether the open writer keeps the loop alive (default: it does, but with LOOP_WRITER_UNREF); writes and syncs that
+ * have not ended always do, and so does a closing one. No effect if not open. */
+LOOP_API void loop_writer_ref(struct loop_writer *writer);
+LOOP_API void loop_writer_unref(struct loop_writer *writer);
+LOOP_API bool loop_writer_has_ref(const struct loop_writer *writer);
+
 /* Where the next write with LOOP_AT_POSITION goes; sets it, for those made from now on. -EINVAL: not open, closing, a
  * negative position, or with LOOP_WRITER_APPEND. */
 LOOP_API int64_t loop_writer_position(const struct loop_writer *writer);

@@ -180,6 +180,12 @@ START_TEST(all_are_seen)
     ck_assert_int_eq(loop_walk(zoo.loop, look, seen), 0);
     for (size_t i = 0; seen[i].kind != NULL; i++)
         ck_assert_msg(seen[i].count == 1, "the %s was told %u times", seen[i].kind, seen[i].count);
+    loop_watch_ref(&zoo.watch);
+    loop_stat_watch_unref(&zoo.stat_watch);
+    loop_writer_ref(&zoo.writer);
+    seen[4].ref = seen[7].ref = true;
+    seen[5].ref = false;
+    ck_assert_int_eq(loop_walk(zoo.loop, look, seen), 0);
     ck_assert_int_eq(loop_child_kill(&zoo.child, SIGKILL), 0);
     ck_assert_int_eq(loop_walk(zoo.loop, close_one, NULL), 0);
     for (size_t i = 0; seen[i].kind != NULL; i++)
@@ -188,7 +194,7 @@ START_TEST(all_are_seen)
     seen[6].active = true; /* it closes, which is an operation */
     seen[3].fd = -1;
     ck_assert_int_eq(loop_walk(zoo.loop, look, seen), 0);
-    ck_assert_uint_eq(seen[1].count, 1); /* stopped: there is no close callback to come */
+    ck_assert_uint_eq(seen[1].count, 2); /* stopped: there is no close callback to come */
     ck_assert_int_eq(loop_run(zoo.loop, LOOP_RUN_DEFAULT), 0);
     ck_assert_uint_eq(zoo.ends, 4);
     test_loop_drop(zoo.loop);

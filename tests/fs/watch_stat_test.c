@@ -74,6 +74,16 @@ static void look_close(struct look *look)
     ck_assert_uint_eq(look->closes, 1);
 }
 
+/* What the kernel was asked for a watch that is closed keeps no loop alive, but ends, and is then freed. */
+static void loop_free(struct loop *loop)
+{
+    for (int i = 0; i < 10000 && test_stats(loop).ops_in_flight > 0; i++) {
+        test_turns(loop, 1);
+        test_sleep(LOOP_MILLISECOND);
+    }
+    test_loop_free(loop);
+}
+
 /* Goal: what is there at first is told, then each change, once; that it is missing once, and that it has come. Method:
  * a file that is made, grows, gets another mode, is read, goes and comes. */
 START_TEST(told)
@@ -100,7 +110,7 @@ START_TEST(told)
     look_until(&look, 5);
     ck_assert(look.told[4].error == 0 && !look.told[4].had && look.told[4].size == 1);
     look_close(&look);
-    test_loop_free(loop);
+    loop_free(loop);
 }
 END_TEST
 
@@ -117,7 +127,7 @@ START_TEST(missing)
     look_until(&look, 2);
     ck_assert(look.told[1].error == -ENOTDIR && !look.told[1].had);
     look_close(&look);
-    test_loop_free(loop);
+    loop_free(loop);
 }
 END_TEST
 
@@ -140,7 +150,7 @@ START_TEST(links)
     loop_stat_watch_close(&itself.watch, NULL);
     look_close(&followed);
     ck_assert_uint_eq(itself.closes, 1);
-    test_loop_free(loop);
+    loop_free(loop);
 }
 END_TEST
 
@@ -170,7 +180,7 @@ START_TEST(close_at_any_time)
         else
             test_run(loop);
     }
-    test_loop_free(loop);
+    loop_free(loop);
 }
 END_TEST
 
@@ -197,6 +207,37 @@ START_TEST(life)
     test_loop_drop(loop);
     ck_assert_uint_eq(look.closes, 1);
     ck_assert_uint_eq(unref.closes, 1);
+}
+END_TEST
+
+/* Goal: whether it keeps the loop alive can be changed at any time, also while the kernel looks; closing, it does until
+ * its close callback. Method: a run returns as soon as nothing is left that would keep it. */
+START_TEST(references)
+{
+    struct loop *loop = test_loop_new(NULL);
+    struct look  look = {0};
+
+    loop_stat_watch_ref(&look.watch); /* not open: nothing */
+    ck_assert(!loop_stat_watch_has_ref(&look.watch));
+    look_start(&look, loop, "a", 0);
+    for (int i = 0; i < 2; i++) { /* in the first round it looks, in the second its timer runs */
+        ck_assert(loop_stat_watch_has_ref(&look.watch) && loop_alive(loop));
+        loop_stat_watch_unref(&look.watch);
+        loop_stat_watch_unref(&look.watch);
+        ck_assert(!loop_stat_watch_has_ref(&look.watch) && !loop_alive(loop));
+        ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+        loop_stat_watch_ref(&look.watch);
+        loop_stat_watch_ref(&look.watch);
+        look_until(&look, 1);
+    }
+    loop_stat_watch_unref(&look.watch);
+    loop_stat_watch_close(&look.watch, NULL);
+    loop_stat_watch_unref(&look.watch); /* closing: nothing */
+    ck_assert(loop_stat_watch_has_ref(&look.watch) && loop_alive(loop));
+    test_run(loop);
+    ck_assert_uint_eq(look.closes, 1);
+    ck_assert(!loop_stat_watch_has_ref(&look.watch));
+    loop_free(loop);
 }
 END_TEST
 
@@ -245,7 +286,7 @@ START_TEST(path_polled)
     watch_settle(loop);
     ck_assert_uint_eq(log[0].closes, 1);
     free(log);
-    test_loop_free(loop);
+    loop_free(loop);
 }
 END_TEST
 
@@ -269,12 +310,12 @@ START_TEST(path_not_polled)
         strcat(path, "/self/..");
     strcat(path, "/stat");
     ck_assert_int_eq(watch_log_start(log, loop, path, &options), -ELOOP);
-    test_loop_free(loop);
+    loop_free(loop);
     loop = test_loop_new(&(struct loop_options){.ops_max = 1});
     ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, sleep_long, NULL, NULL, NULL), 0);
     ck_assert_int_eq(watch_log_start(log, loop, "/proc/stat", &options), -ENOBUFS);
     test_run(loop);
-    test_loop_free(loop);
+    loop_free(loop);
     free(log);
 }
 END_TEST
@@ -296,7 +337,7 @@ static void without_memory_once(uint64_t nth)
         look_close(&look);
     }
     test_memory.fail_at = 0;
-    test_loop_free(loop);
+    loop_free(loop);
 }
 
 /* Goal: any allocation may fail. */
@@ -318,6 +359,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, links);
     tcase_add_test(tc, close_at_any_time);
     tcase_add_test(tc, life);
+    tcase_add_test(tc, references);
     tcase_add_test(tc, reliable);
     tcase_add_test(tc, path_polled);
     tcase_add_test(tc, path_not_polled);

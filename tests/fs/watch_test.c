@@ -281,6 +281,49 @@ START_TEST(references)
 }
 END_TEST
 
+/* Goal: whether it keeps the loop alive can be changed at any time, as often as one likes; closing, it does until its
+ * close callback. Method: a run returns as soon as nothing is left that would keep it; the tree is closed when a
+ * thread may still list it. */
+START_TEST(references_change)
+{
+    struct loop      *loop = test_loop_new(NULL);
+    struct watch_log *log = calloc(1, sizeof(*log));
+    uint32_t          flags = _i == 0 ? 0 : LOOP_WATCH_TREE;
+
+    loop_watch_ref(&log->watch); /* not open: nothing */
+    loop_watch_unref(&log->watch);
+    ck_assert(!loop_watch_has_ref(&log->watch));
+    ck_assert_int_eq(watch_log_start(log, loop, ".", &(struct loop_watch_options){.flags = flags}), 0);
+    ck_assert(loop_watch_has_ref(&log->watch));
+    for (int i = 0; i < 2; i++) {
+        loop_watch_unref(&log->watch);
+        loop_watch_unref(&log->watch);
+        ck_assert(!loop_watch_has_ref(&log->watch));
+        ck_assert(!loop_alive(loop));
+        ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+        loop_watch_ref(&log->watch);
+        loop_watch_ref(&log->watch);
+        ck_assert(loop_watch_has_ref(&log->watch) && loop_alive(loop));
+    }
+    loop_watch_close(&log->watch, watch_log_close_cb);
+    test_run(loop);
+    ck_assert_uint_eq(log->closes, 1);
+    ck_assert(!loop_watch_has_ref(&log->watch));
+
+    flags |= LOOP_WATCH_UNREF;
+    ck_assert_int_eq(watch_log_start(log, loop, ".", &(struct loop_watch_options){.flags = flags}), 0);
+    ck_assert(!loop_watch_has_ref(&log->watch));
+    test_turns(loop, 1);
+    loop_watch_close(&log->watch, watch_log_close_cb);
+    loop_watch_unref(&log->watch); /* closing: nothing */
+    ck_assert(loop_watch_has_ref(&log->watch) && loop_alive(loop));
+    test_run(loop);
+    ck_assert_uint_eq(log->closes, 2);
+    test_loop_free(loop);
+    free(log);
+}
+END_TEST
+
 /* Goal: a symbolic link is followed, or not, as asked. */
 START_TEST(links)
 {
@@ -665,6 +708,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, close_inside);
     tcase_add_test(tc, close_and_again);
     tcase_add_test(tc, references);
+    tcase_add_loop_test(tc, references_change, 0, 2);
     tcase_add_test(tc, links);
     tcase_add_test(tc, unmounted);
     tc = test_case(suite, "paths");

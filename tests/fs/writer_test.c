@@ -989,6 +989,38 @@ START_TEST(unreferenced)
 }
 END_TEST
 
+/* Goal: the same can be said at any time, also while something is queued, as often as one likes; closing, it keeps the
+ * loop alive. Method: runs that return. */
+START_TEST(references_change)
+{
+    struct loop_writer none = {0};
+
+    loop_writer_ref(&none);
+    ck_assert(!loop_writer_has_ref(&none));
+    start(&(struct loop_writer_options){.deadline_ns = LOOP_MILLISECOND});
+    for (int i = 0; i < 2; i++) {
+        ck_assert(loop_writer_has_ref(&writer) && loop_alive(loop));
+        put_block((uint32_t)i);
+        loop_writer_unref(&writer);
+        loop_writer_unref(&writer);
+        ck_assert(!loop_writer_has_ref(&writer) && loop_alive(loop)); /* for the write */
+        ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
+        log_is((uint32_t)i, 0, BLOCK);
+        ck_assert(!loop_alive(loop));
+        loop_writer_ref(&writer);
+        loop_writer_ref(&writer);
+    }
+    loop_writer_unref(&writer);
+    loop_writer_close(&writer, closed);
+    loop_writer_unref(&writer); /* closing: nothing */
+    ck_assert(loop_writer_has_ref(&writer) && loop_alive(loop));
+    test_run(loop);
+    ck_assert_uint_eq(closes, 1);
+    ck_assert(!loop_writer_has_ref(&writer));
+    test_loop_free(loop);
+}
+END_TEST
+
 /* The child's part: 0, or where it went wrong. */
 static int child_writes(void)
 {
@@ -1126,6 +1158,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, closed_in_a_callback);
     tcase_add_loop_test(tc, loop_ends, 0, 3);
     tcase_add_test(tc, unreferenced);
+    tcase_add_test(tc, references_change);
     tcase_add_test(tc, in_a_child);
     tcase_add_loop_test(tc, on_another_thread, 0, 2);
     return suite;
