@@ -1,7 +1,11 @@
 /* fs/watch_tree_scan.c: listing directories on the work pool, some at a time, and what comes of it. */
+#include "fs/entries.h"
 #include "fs/watch_tree_private.h"
+#include "loop/seam_sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <ringloop/directory.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,11 +40,12 @@ void tree_todo_remove(struct tree_node *node)
 
 /* ---- on a thread: lists */
 
-static int note_name(void *arg, const char *name, bool directory)
+enum { LIST_BYTES = 32 * 1024 };
+
+static int note_name(struct scan_item *item, const char *name, bool directory)
 {
-    struct scan_item *item = arg;
-    size_t            bytes = strlen(name) + 2, room = item->names_room;
-    char             *names;
+    size_t bytes = strlen(name) + 2, room = item->names_room;
+    char  *names;
 
     if (!directory && !item->all)
         return 0;
@@ -57,6 +62,41 @@ static int note_name(void *arg, const char *name, bool directory)
     item->names_size += bytes;
     item->entries_count++;
     return 0;
+}
+
+static int note_names(struct scan_item *item, int fd, const char *buffer, size_t size)
+{
+    int r = 0;
+
+    for (size_t at = 0; at < size && r == 0;) {
+        const struct raw_entry *entry = (const struct raw_entry *)(const void *)(buffer + at);
+        uint8_t                 type = entry->type;
+
+        at += entry->size;
+        if (raw_entry_is_dots(entry))
+            continue;
+        if (type == LOOP_ENTRY_UNKNOWN)
+            type = entry_type(fd, entry->name);
+        r = note_name(item, entry->name, type == LOOP_ENTRY_DIRECTORY);
+    }
+    return r;
+}
+
+static int list(struct scan_item *item)
+{
+    _Alignas(8) char buffer[LIST_BYTES];
+    ssize_t          size;
+    int              fd, r;
+
+    fd = sys_open_at(AT_FDCWD, item->path, O_RDONLY | O_DIRECTORY | (item->root ? 0 : O_NOFOLLOW), 0);
+    if (fd < 0)
+        return fd;
+    do {
+        size = sys_entries_read(fd, buffer, sizeof(buffer));
+        r = size < 0 ? (int)size : note_names(item, fd, buffer, (size_t)size);
+    } while (size > 0 && r == 0);
+    (void)sys_close(fd);
+    return size == -ENOENT ? 0 : r; /* it was removed, and had nothing more in it */
 }
 
 static int compare_entries(const void *a, const void *b)
@@ -86,7 +126,7 @@ static int32_t list_all(void *arg)
     for (uint32_t i = 0; i < scan->count; i++) {
         struct scan_item *item = &scan->items[i];
 
-        item->error = sys_entries(item->path, item->root, note_name, item);
+        item->error = list(item);
         if (item->error == 0)
             item->error = sort(item);
     }

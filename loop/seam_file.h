@@ -13,20 +13,16 @@ int sys_fsync(int fd); /* may wait for long: on the work pool only, or when the 
 
 /* Of watches. The inotify descriptor is non-blocking and close-on-exec. mask: IN_*; sys_inotify_add returns the watch's
  * number, and adds the mask to one that the inode has. */
-int         sys_inotify_open(void);
-int         sys_inotify_add(int fd, const char *path, uint32_t mask);
-void        sys_inotify_remove(int fd, int number);
-ssize_t     sys_inotify_read(int fd, void *data, size_t size);
-int         sys_inotify_pending(int fd); /* bytes that can be read now */
-/* Calls visit for each entry but "." and ".."; ends early with what it returns, if that is negative. follow: whether
- * path may be a link. May wait for long. */
-typedef int sys_entry_visit(void *arg, const char *name, bool directory);
-int         sys_entries(const char *path, bool follow, sys_entry_visit *visit, void *arg);
-int         sys_absolute(const char *path, char *ret_path, size_t size); /* a relative one after getcwd(3) */
-ssize_t     sys_link_target(const char *path, char *ret_target, size_t size);
+int     sys_inotify_open(void);
+int     sys_inotify_add(int fd, const char *path, uint32_t mask);
+void    sys_inotify_remove(int fd, int number);
+ssize_t sys_inotify_read(int fd, void *data, size_t size);
+int     sys_inotify_pending(int fd);                                 /* bytes that can be read now */
+int     sys_absolute(const char *path, char *ret_path, size_t size); /* a relative one after getcwd(3) */
+ssize_t sys_link_target(const char *path, char *ret_target, size_t size);
 /* Whether the path leads to something: 0, or why not; *ret_link: whether it is a symbolic link itself. */
-int         sys_look(const char *path, bool *ret_link, bool *ret_directory);
-int         sys_file_system(const char *path, uint32_t *ret_magic); /* f_type of statfs(2) */
+int     sys_look(const char *path, bool *ret_link, bool *ret_directory);
+int     sys_file_system(const char *path, uint32_t *ret_magic); /* f_type of statfs(2) */
 
 /* Directories and trees. */
 struct statx;

@@ -1,7 +1,6 @@
 /* loop/sys_file.c: files and directories over the real system. */
 #include "loop/seam_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -63,51 +62,6 @@ int sys_inotify_pending(int fd)
     int bytes = 0;
 
     return ioctl(fd, FIONREAD, &bytes) < 0 ? -errno : bytes;
-}
-
-static bool entry_is_directory(DIR *directory, const struct dirent *entry)
-{
-    struct stat stat;
-
-    if (entry->d_type != DT_UNKNOWN)
-        return entry->d_type == DT_DIR;
-    return fstatat(dirfd(directory), entry->d_name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(stat.st_mode);
-}
-
-static int visit_all(DIR *directory, sys_entry_visit *visit, void *arg)
-{
-    struct dirent *entry;
-    int            r = 0;
-
-    for (;;) {
-        errno = 0;
-        entry = readdir(directory);
-        if (entry == NULL)
-            return -errno;
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            r = visit(arg, entry->d_name, entry_is_directory(directory, entry));
-        if (r < 0)
-            return r;
-    }
-}
-
-int sys_entries(const char *path, bool follow, sys_entry_visit *visit, void *arg)
-{
-    int  fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
-    DIR *directory;
-    int  r;
-
-    if (fd < 0)
-        return -errno;
-    directory = fdopendir(fd);
-    if (directory == NULL) {
-        r = -errno;
-        close(fd);
-        return r;
-    }
-    r = visit_all(directory, visit, arg);
-    closedir(directory);
-    return r;
 }
 
 int sys_absolute(const char *path, char *ret_path, size_t size)

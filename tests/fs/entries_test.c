@@ -235,6 +235,43 @@ START_TEST(removed)
 }
 END_TEST
 
+static uint32_t ready, failed;
+
+static void watch_cb(struct loop_watch *watch, const struct loop_watch_event *event)
+{
+    (void)watch;
+    ready += event->kind == LOOP_WATCH_READY;
+    failed += event->kind == LOOP_WATCH_FAILED;
+    ck_assert(event->kind != LOOP_WATCH_FAILED || event->error == -EIO);
+}
+
+/* Goal: a watched tree finds its directories all the same; one that can't be read to its end is told. */
+START_TEST(watched)
+{
+    uint32_t all = 0;
+
+    for (fail_at = 0; fail_at <= all; fail_at++) {
+        struct loop_watch watch = {0};
+
+        ready = failed = calls = 0;
+        ck_assert_int_eq(
+            loop_watch_start(loop, &watch, "t", &(struct loop_watch_options){.flags = LOOP_WATCH_TREE}, watch_cb), 0);
+        for (int i = 0; i < 10000 && ready == 0; i++) {
+            test_turns(loop, 1);
+            test_sleep(LOOP_MILLISECOND);
+        }
+        ck_assert_uint_eq(ready, 1);
+        ck_assert_uint_eq(failed, fail_at > 0);
+        ck_assert(loop_watch_directories(&watch) == 2 || fail_at > 0);
+        if (fail_at == 0)
+            all = calls;
+        loop_watch_close(&watch, NULL);
+        test_run(loop);
+    }
+    ck_assert_uint_ge(all, 4); /* two directories, each to its end */
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("fs/entries");
@@ -245,5 +282,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, walked);
     tcase_add_test(tcase, long_names);
     tcase_add_test(tcase, removed);
+    tcase_add_test(tcase, watched);
     return suite;
 }
