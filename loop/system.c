@@ -1,6 +1,7 @@
 /* loop/system.c: random bytes, the process's title, what it has used of the machine. */
 #include "loop/call.h"
 #include "loop/op_start.h"
+#include "loop/quota.h"
 #include "loop/seam_file.h"
 #include "loop/seam_process.h"
 
@@ -216,7 +217,10 @@ int loop_memory_resident(uint64_t *ret_bytes)
 
 uint32_t loop_processors(void)
 {
-    int count = sys_processors();
+    uint32_t quota = quota_processors();
+    int      count = sys_processors();
 
-    return count > 0 ? (uint32_t)count : 1;
+    if (count < 1)
+        count = 1;
+    return quota == QUOTA_NONE || quota > (uint32_t)count ? (uint32_t)count : quota;
 }
