@@ -2,6 +2,8 @@
 #include "tests/foreign/visitors.h"
 
 #include <ringloop/adapter/uv.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 static void count_timer(struct loop_timer *timer)
 {
@@ -379,6 +381,82 @@ START_TEST(idle_and_async_hosted)
 }
 END_TEST
 
+/* Goal: handles of libuv's without a reference are served as long as ringloop goes on, and one that is readable does
+ * not make it spin. Method: only a timer of ringloop's keeps the run going; libuv's last one stops that. */
+enum { UNREFERENCED_TURNS_MAX = 1000 };
+
+struct unreferenced {
+    struct loop_timer guard;
+    struct loop_hook  hook;
+    uint32_t          turns, read, ticks;
+    int               fd;
+};
+
+static void count_turn(struct loop_hook *hook)
+{
+    struct unreferenced *all = hook->data;
+
+    if (++all->turns > UNREFERENCED_TURNS_MAX)
+        loop_timer_stop(&all->guard);
+}
+
+static void read_event(uv_poll_t *poll, int status, int events)
+{
+    struct unreferenced *all = poll->data;
+    uint64_t             value;
+
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(events, UV_READABLE);
+    ck_assert_int_eq(read(all->fd, &value, sizeof(value)), sizeof(value));
+    all->read++;
+}
+
+static void write_event(uv_timer_t *timer)
+{
+    struct unreferenced *all = timer->data;
+    const uint64_t       value = 1;
+
+    if (all->read > 1)
+        loop_timer_stop(&all->guard);
+    else
+        ck_assert_int_eq(write(all->fd, &value, sizeof(value)), sizeof(value));
+    all->ticks++;
+}
+
+START_TEST(unreferenced_hosted)
+{
+    struct host         host;
+    struct unreferenced all = {.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)};
+    uv_poll_t           poll = {.data = &all};
+    uv_timer_t          timer = {.data = &all};
+
+    host_start(&host);
+    all.guard.data = &all.ticks;
+    all.hook.data = &all;
+    ck_assert_int_eq(loop_timer_start(host.loop, &all.guard, 20 * LOOP_SECOND, 0, count_timer), 0);
+    loop_hook_unref(&all.hook);
+    ck_assert_int_eq(loop_hook_start(host.loop, &all.hook, LOOP_HOOK_CHECK, count_turn), 0);
+    ck_assert_int_eq(uv_poll_init(&host.uv, &poll, all.fd), 0);
+    ck_assert_int_eq(uv_poll_start(&poll, UV_READABLE, read_event), 0);
+    ck_assert_int_eq(uv_timer_init(&host.uv, &timer), 0);
+    ck_assert_int_eq(uv_timer_start(&timer, write_event, 10, 10), 0);
+    uv_unref((uv_handle_t *)&poll);
+    uv_unref((uv_handle_t *)&timer);
+    ck_assert_int_eq(loop_run(host.loop, LOOP_RUN_DEFAULT), 0);
+    ck_assert_uint_gt(all.read, 1);
+    ck_assert_uint_gt(all.ticks, 1);
+    ck_assert_uint_le(all.turns, UNREFERENCED_TURNS_MAX);
+    ck_assert_int_eq(uv_loop_alive(&host.uv), 0);
+    loop_hook_stop(&all.hook);
+    uv_close((uv_handle_t *)&poll, NULL);
+    uv_close((uv_handle_t *)&timer, NULL);
+    loop_hosts_uv_update(&host.bridge);
+    ck_assert_int_eq(loop_run(host.loop, LOOP_RUN_DEFAULT), 0);
+    close(all.fd);
+    host_end(&host);
+}
+END_TEST
+
 /* Goal: the bridge may be stopped by a callback of libuv's, and started again; and loop_destroy() ends it. */
 static void uv_stops(uv_timer_t *timer)
 {
@@ -424,6 +502,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, echo_hosted);
     tcase_add_test(tcase, timers_hosted);
     tcase_add_test(tcase, idle_and_async_hosted);
+    tcase_add_test(tcase, unreferenced_hosted);
     tcase_add_test(tcase, stopped_inside);
     return suite;
 }

@@ -124,12 +124,32 @@ struct loop_hosts_uv {
 
 static inline void loop_hosts_uv_fired(struct loop_timer *timer);
 
+/* While nothing keeps libuv alive it runs nothing, and tells no timeout: what has no reference would not be served
+ * though the loop goes on, and a descriptor that stays readable would keep it spinning. So its count of handles has one
+ * more for the time of a call. */
+static inline int loop_hosts_uv_timeout_ms(struct loop_hosts_uv *bridge)
+{
+    int timeout_ms;
+
+    bridge->priv.uv->active_handles++;
+    timeout_ms = uv_backend_timeout(bridge->priv.uv);
+    bridge->priv.uv->active_handles--;
+    return timeout_ms;
+}
+
+static inline void loop_hosts_uv_serve(struct loop_hosts_uv *bridge)
+{
+    bridge->priv.uv->active_handles++;
+    (void)uv_run(bridge->priv.uv, UV_RUN_NOWAIT);
+    bridge->priv.uv->active_handles--;
+}
+
 /* How long libuv would wait, and whether it keeps the loop alive. Happens by itself in each turn; to be called where
  * handles of libuv's were started while the loop was not running. */
 static inline void loop_hosts_uv_update(struct loop_hosts_uv *bridge)
 {
     bool    alive = uv_loop_alive(bridge->priv.uv) != 0;
-    int     timeout_ms = alive ? uv_backend_timeout(bridge->priv.uv) : -1;
+    int     timeout_ms = loop_hosts_uv_timeout_ms(bridge);
     loop_id id = loop_subscription_id(&bridge->priv.poll);
 
     if (timeout_ms < 0)
@@ -152,9 +172,9 @@ static inline void loop_hosts_uv_prepared(struct loop_hook *hook)
     struct loop_hosts_uv *bridge = (struct loop_hosts_uv *)hook->data;
 
     uv_update_time(bridge->priv.uv);
-    if (bridge->priv.ready || (uv_loop_alive(bridge->priv.uv) != 0 && uv_backend_timeout(bridge->priv.uv) == 0)) {
+    if (bridge->priv.ready || loop_hosts_uv_timeout_ms(bridge) == 0) {
         bridge->priv.ready = false;
-        (void)uv_run(bridge->priv.uv, UV_RUN_NOWAIT);
+        loop_hosts_uv_serve(bridge);
     }
     if (!bridge->priv.stopping)
         loop_hosts_uv_update(bridge);
@@ -189,7 +209,8 @@ static inline void loop_hosts_uv_ended(struct loop *loop, struct loop_subscripti
         bridge->priv.on_stopped(bridge);
 }
 
-/* From now on loop_run() serves uv, too, and goes on as long as uv is alive. uv must not be run otherwise. on_stopped
+/* From now on loop_run() serves uv, too, and goes on as long as uv is alive; handles without a reference are served as
+ * long as the loop goes on for something else. uv must not be run otherwise. on_stopped
  * (may be NULL) comes once, after the stop, if the poll of libuv's descriptor fails (priv.error), or from
  * loop_destroy(): bridge is borrowed until then. Returns 0, or a negative errno of loop_subscribe_poll(). */
 static inline int loop_hosts_uv_start(struct loop_hosts_uv *bridge, struct loop *loop, uv_loop_t *uv,
