@@ -18,7 +18,9 @@ typedef void loop_async_cb(struct loop_async *async);
 typedef void loop_async_close_cb(struct loop_async *async);
 
 enum loop_async_flags {
-    LOOP_ASYNC_UNREF = 1u << 0, /* the open handle does not keep the loop alive */
+    /* The open handle does not keep the loop alive, nor does a send: where nothing else does, a run ends, or does not
+     * begin, without its callback, which the next turn makes up for. */
+    LOOP_ASYNC_UNREF = 1u << 0,
 };
 
 /* { 0 }, or NULL, is valid and the default. */

@@ -5,7 +5,8 @@
  *
  * A process is named by a pidfd throughout, never by a number that might be another's by now. SIGCHLD is not used: the
  * program may do with it what it likes. Only if it reaps the children itself, with wait(2) for any of them, or ignores
- * SIGCHLD, which makes the kernel reap them, the exit is told without a status. */
+ * SIGCHLD, which makes the kernel reap them, the exit is told without a status. A program may have been started with
+ * SIGCHLD ignored: where its parent does so that outlives execve(2). */
 #ifndef RINGLOOP_CHILD_H
 #define RINGLOOP_CHILD_H
 
@@ -33,7 +34,8 @@ struct loop_child_exit {
     const struct rusage *usage;       /* of it and of those of its children that it waited for; NULL with an error */
 };
 
-/* The last and only callback. */
+/* The last and only callback. What the child has written may still stand in its pipes, and be read before or after it:
+ * for all of it wait for the streams' ends, too. */
 typedef void loop_child_cb(struct loop_child *child, const struct loop_child_exit *exit);
 
 /* What the child shall have at a descriptor number. */

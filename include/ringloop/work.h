@@ -4,7 +4,8 @@
  *
  * Every loop has a pool of its own, made by its first work item. Threads start as they are needed, up to
  * loop_options.work.threads_max, and end with the loop. They are named "ringloop-work", have the system's default stack
- * and all signals blocked but those of their own faults (SIGSEGV and the like). After fork(2) the child has none. */
+ * and all signals blocked but those of their own faults (SIGSEGV and the like). What threads inherit they have from the
+ * loop's: one that is bound to a CPU binds them to that CPU, too. After fork(2) the child has none. */
 #ifndef RINGLOOP_WORK_H
 #define RINGLOOP_WORK_H
 

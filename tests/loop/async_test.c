@@ -122,6 +122,8 @@ START_TEST(unref)
     ck_assert(!loop_async_has_ref(&handle.async));
     ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);
     ck_assert_int_eq(loop_async_send(&handle.async), 0);
+    ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0); /* nothing keeps it alive, not the send either */
+    ck_assert_uint_eq(handle.calls, 0);
     test_turns(loop, 1);
     ck_assert_uint_eq(handle.calls, 1);
     loop_async_ref(&handle.async);

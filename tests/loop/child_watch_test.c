@@ -3,6 +3,7 @@
 #include "tests/loop/child_world.h"
 
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
@@ -56,6 +57,85 @@ static void chld_counted(struct loop_signal *signal, const struct loop_signal_in
 {
     *(uint64_t *)signal->data += info->count;
 }
+
+/* Goal: who is process 1, or a subreaper, may reap what is given to it, and takes no status away from the loop.
+ * Method: as docs/processes.md has it; children that each leave one of their own behind, some of which end first. */
+enum { FAMILIES = 20 };
+
+struct families {
+    struct told told[FAMILIES];
+    uint32_t    orphans, ended;
+};
+
+static bool is_mine(const struct families *all, pid_t pid)
+{
+    for (uint32_t i = 0; i < FAMILIES; i++) {
+        if (all->told[i].calls == 0 && loop_child_pid(&all->told[i].child) == pid)
+            return true;
+    }
+    return false;
+}
+
+static void reap_orphans(struct families *all)
+{
+    siginfo_t info = {0};
+
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+           !is_mine(all, info.si_pid)) {
+        ck_assert_int_eq(waitpid(info.si_pid, NULL, WNOHANG), info.si_pid);
+        all->orphans++;
+        info.si_pid = 0;
+    }
+}
+
+static void family_changed(struct loop_signal *signal, const struct loop_signal_info *info)
+{
+    (void)info;
+    reap_orphans(signal->data);
+}
+
+static void parent_ended(struct loop_child *child, const struct loop_child_exit *exit)
+{
+    struct families *all = child->data;
+
+    for (uint32_t i = 0; i < FAMILIES; i++) {
+        if (child == &all->told[i].child) {
+            all->told[i].calls++;
+            all->told[i].exit = *exit;
+            all->told[i].has_usage = exit->usage != NULL;
+        }
+    }
+    all->ended++;
+    reap_orphans(all);
+}
+
+START_TEST(orphans)
+{
+    const char *const  late[] = {"sh", "-c", "sleep 0.05 & exit 3", NULL};
+    const char *const  soon[] = {"sh", "-c", "(sleep 0.05; exec sh -c 'sleep 0.02 &') & sleep 0.05; exit 3", NULL};
+    struct loop       *loop = test_loop_new(NULL);
+    struct families    all = {.ended = 0};
+    struct loop_signal signal = {.data = &all};
+
+    ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+    ck_assert_int_eq(loop_signal_start(loop, &signal, SIGCHLD, 0, family_changed), 0);
+    for (uint32_t i = 0; i < FAMILIES; i++) {
+        all.told[i].child.data = &all;
+        ck_assert_int_eq(loop_child_spawn(loop, &all.told[i].child,
+                                          &(struct loop_child_options){.file = "sh", .args = i % 2 == 0 ? late : soon},
+                                          parent_ended),
+                         0);
+    }
+    test_run_until(loop, &all.ended, FAMILIES);
+    test_run_until(loop, &all.orphans, FAMILIES);
+    for (uint32_t i = 0; i < FAMILIES; i++)
+        told_exited(&all.told[i], 3);
+    while (waitpid(-1, NULL, 0) > 0) /* how many there are in all is the shell's matter */
+        continue;
+    loop_signal_stop(&signal);
+    test_loop_free(loop);
+}
+END_TEST
 
 /* Goal: SIGCHLD may be watched as well. */
 START_TEST(sigchld_watched)
@@ -457,6 +537,7 @@ Suite *test_suite(void)
 
     tcase_add_test(tcase, sigchld);
     tcase_add_test(tcase, sigchld_watched);
+    tcase_add_test(tcase, orphans);
     tcase_add_test(tcase, watched);
     tcase_add_test(tcase, watched_stranger);
     tcase_add_test(tcase, not_watched);
