@@ -134,6 +134,25 @@ START_TEST(in_parallel)
 }
 END_TEST
 
+/* Goal: transfers that were there before the multi got its loop start as well. */
+START_TEST(added_before)
+{
+    struct transfer transfers[2];
+
+    ck_assert_int_eq(loop_curl_close(&curl), 0);
+    for (size_t i = 0; i < TEST_COUNT(transfers); i++) {
+        make(&transfers[i], "127.0.0.1", "/bytes/1000");
+        add(&transfers[i]);
+    }
+    ck_assert_int_eq(loop_curl_open(loop, &curl, multi, done), 0);
+    run_until(loop, dones == TEST_COUNT(transfers));
+    for (size_t i = 0; i < TEST_COUNT(transfers); i++) {
+        ck_assert_int_eq(transfers[i].result, CURLE_OK);
+        ck_assert_uint_eq(transfers[i].bytes, 1000);
+    }
+}
+END_TEST
+
 static CURLcode result_of(const char *host, const char *path, long timeout_ms, bool refuse)
 {
     struct transfer transfer;
@@ -306,6 +325,7 @@ Suite *test_suite(void)
 
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_loop_test(all, in_parallel, 0, 2);
+    tcase_add_test(all, added_before);
     tcase_add_test(all, errors);
     tcase_add_test(all, by_name);
     tcase_add_test(all, uploads);

@@ -172,11 +172,13 @@ static inline int loop_curl_timer_changed(CURLM *multi, long timeout_ms, void *a
 }
 
 /* Lets loop drive multi, from whose options it takes CURLMOPT_SOCKETFUNCTION, _TIMERFUNCTION and their data. Borrows
- * curl and multi until the close. Transfers keep the loop alive, an idle multi does not. Returns 0, -EINVAL, -EBUSY
- * (open already). */
+ * curl and multi until the close. Transfers that were added before start now, if none of them has begun elsewhere.
+ * Transfers keep the loop alive, an idle multi does not. Returns 0, -EINVAL, -EBUSY (open already). */
 LOOP_MUST_USE static inline int loop_curl_open(struct loop *loop, struct loop_curl *curl, CURLM *multi,
                                                loop_curl_done_cb *done)
 {
+    long timeout_ms;
+
     if (loop == NULL || multi == NULL || done == NULL)
         return -EINVAL;
     if (curl->priv.multi != NULL)
@@ -190,6 +192,8 @@ LOOP_MUST_USE static inline int loop_curl_open(struct loop *loop, struct loop_cu
     (void)curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, curl);
     (void)curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, loop_curl_timer_changed);
     (void)curl_multi_setopt(multi, CURLMOPT_TIMERDATA, curl);
+    if (curl_multi_timeout(multi, &timeout_ms) == CURLM_OK) /* libcurl tells of changes alone */
+        (void)loop_curl_timer_changed(multi, timeout_ms, curl);
     return 0;
 }
 
