@@ -227,6 +227,8 @@ static int make_one(struct mkdir_call *call, size_t end)
         r = exists(call);
     else if (r == 0)
         r = 1;
+    else if (r != -ENOENT && r != -ENOTDIR && exists(call) == 0) /* NFS says EACCES or EROFS without having looked */
+        r = 0;
     call->path[end] = behind;
     return r;
 }

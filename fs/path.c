@@ -103,6 +103,8 @@ static int32_t run_realpath(struct call *base)
     return r < 0 ? r : give_text(call, text, strlen(text));
 }
 
+/* Blocks are counted in f_frsize, as for statvfs(3): FUSE and virtiofs have another f_bsize, what to transfer at once.
+ */
 static int32_t give_file_system(struct path_call *call, int r, const struct statfs *statfs)
 {
     uint32_t id[2];
@@ -112,7 +114,7 @@ static int32_t give_file_system(struct path_call *call, int r, const struct stat
     memcpy(id, &statfs->f_fsid, sizeof(id));
     *call->ret_file_system = (struct loop_file_system){
         .type = (uint64_t)statfs->f_type,
-        .block_size = (uint64_t)statfs->f_bsize,
+        .block_size = (uint64_t)(statfs->f_frsize != 0 ? statfs->f_frsize : statfs->f_bsize),
         .blocks = statfs->f_blocks,
         .blocks_free = statfs->f_bfree,
         .blocks_available = statfs->f_bavail,

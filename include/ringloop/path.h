@@ -52,8 +52,8 @@ LOOP_API loop_id loop_realpath(struct loop *loop, const char *path, char *buf, s
                                const struct loop_terms *terms);
 
 struct loop_file_system {
-    uint64_t type; /* *_MAGIC of <linux/magic.h> */
-    uint64_t block_size;
+    uint64_t type;       /* *_MAGIC of <linux/magic.h> */
+    uint64_t block_size; /* what blocks are counted in: f_frsize, not the f_bsize that is best for transfers */
     uint64_t blocks;
     uint64_t blocks_free;
     uint64_t blocks_available; /* to others than the superuser */

@@ -603,6 +603,33 @@ static int32_t mkdir_run(int dirfd, const char *path, mode_t mode)
     return log.last.res;
 }
 
+static int refusal; /* of every mkdir(2); 0: none */
+int        __real_sys_mkdir_at(int dirfd, const char *path, mode_t mode);
+int        __wrap_sys_mkdir_at(int dirfd, const char *path, mode_t mode);
+
+int __wrap_sys_mkdir_at(int dirfd, const char *path, mode_t mode)
+{
+    return refusal != 0 ? refusal : __real_sys_mkdir_at(dirfd, path, mode);
+}
+
+/* Goal: what is there is fine, also where the system says something else first. Method: answers as NFS does, which
+ * refuses what is read-only or another's before it looks whether it exists. */
+START_TEST(mkdir_refused)
+{
+    static const int refusals[] = {-EROFS, -EACCES, -EPERM};
+
+    ck_assert_int_eq(mkdir_run(AT_FDCWD, "a/b", 0700), 2);
+    touch("file");
+    for (size_t i = 0; i < TEST_COUNT(refusals); i++) {
+        refusal = refusals[i];
+        ck_assert_int_eq(mkdir_run(AT_FDCWD, "a/b", 0700), 0);
+        ck_assert_int_eq(mkdir_run(AT_FDCWD, "a/c", 0700), refusal);
+        ck_assert_int_eq(mkdir_run(AT_FDCWD, "file", 0700), refusal);
+    }
+    refusal = 0;
+}
+END_TEST
+
 START_TEST(mkdir_all)
 {
     static const struct {
@@ -727,6 +754,7 @@ Suite *test_suite(void)
     tcase_add_test(many_entries, many);
     tcase_add_checked_fixture(making, open_world, close_world);
     tcase_add_test(making, mkdir_all);
+    tcase_add_test(making, mkdir_refused);
     tcase_add_test(making, mkdir_together);
     tcase_add_test(making, mkdir_arguments);
     return suite;

@@ -215,7 +215,7 @@ START_TEST(file_systems)
     ck_assert_int_eq(statfs("base", &statfs_), 0);
     ck_assert_int_eq(statvfs("base", &statvfs_), 0);
     ck_assert_uint_eq(by_path.type, (uint64_t)statfs_.f_type);
-    ck_assert_uint_eq(by_path.block_size, (uint64_t)statfs_.f_bsize);
+    ck_assert_uint_eq(by_path.block_size, statvfs_.f_frsize);
     ck_assert_uint_eq(by_path.blocks, statfs_.f_blocks);
     ck_assert_uint_eq(by_path.files, statfs_.f_files);
     ck_assert_uint_eq(by_path.name_size_max, 255);
@@ -228,6 +228,36 @@ START_TEST(file_systems)
     ck_assert_uint_eq(proc.type, 0x9fa0);
     ck_assert_int_eq(OUTCOME(loop_statfs(loop, "missing", &by_path, TAIL)), -ENOENT);
     ck_assert_uint_eq(by_path.blocks, by_fd.blocks);
+}
+END_TEST
+
+static struct statfs told_statfs;
+static bool          tell_statfs;
+int                  __real_sys_statfs(const char *path, struct statfs *ret_statfs);
+int                  __wrap_sys_statfs(const char *path, struct statfs *ret_statfs);
+
+int __wrap_sys_statfs(const char *path, struct statfs *ret_statfs)
+{
+    if (!tell_statfs)
+        return __real_sys_statfs(path, ret_statfs);
+    *ret_statfs = told_statfs;
+    return 0;
+}
+
+/* Goal: blocks are counted in what is told as their size. Method: answers as virtiofs does, whose f_bsize is what to
+ * transfer at once; and as those that have no f_frsize. */
+START_TEST(fragments)
+{
+    struct loop_file_system room = {0};
+
+    told_statfs = (struct statfs){.f_bsize = 1 << 20, .f_frsize = 4096, .f_blocks = 1000};
+    tell_statfs = true;
+    ck_assert_int_eq(OUTCOME(loop_statfs(loop, "base", &room, TAIL)), 0);
+    ck_assert_uint_eq(room.block_size * room.blocks, 4096000);
+    told_statfs = (struct statfs){.f_bsize = 512, .f_blocks = 1000};
+    ck_assert_int_eq(OUTCOME(loop_statfs(loop, "base", &room, TAIL)), 0);
+    ck_assert_uint_eq(room.block_size * room.blocks, 512000);
+    tell_statfs = false;
 }
 END_TEST
 
@@ -340,6 +370,7 @@ Suite *test_suite(void)
     tcase_add_test(path, links);
     tcase_add_test(path, real_paths);
     tcase_add_test(path, file_systems);
+    tcase_add_test(path, fragments);
     tcase_add_test(path, arguments);
     tcase_add_test(path, as_operations);
     tcase_add_test(path, faults);
