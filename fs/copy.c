@@ -140,22 +140,35 @@ static int begin(struct copy_job *copy)
 
 /* ---- a piece */
 
+/* No data are left: the rest is a hole, or the source has shrunk. */
+static int pass_rest(struct copy_job *copy)
+{
+    int64_t end = sys_seek(copy->from, 0, SEEK_END);
+
+    if (end >= 0 && (uint64_t)end < copy->size) {
+        copy->size = (uint64_t)end > copy->done ? (uint64_t)end : copy->done;
+        copy->done = copy->size;
+        return sys_size_set(copy->to, (int64_t)copy->size);
+    }
+    copy->done = copy->size;
+    return 0;
+}
+
 /* On to the next data. Where the file system does not tell, all is. */
-static void pass_hole(struct copy_job *copy)
+static int pass_hole(struct copy_job *copy)
 {
     int64_t data = sys_seek(copy->from, (int64_t)copy->done, SEEK_DATA), hole;
 
     copy->data_end = copy->size;
-    if (data == -ENXIO || data >= (int64_t)copy->size) { /* none is left */
-        copy->done = copy->size;
-        return;
-    }
+    if (data == -ENXIO || data >= (int64_t)copy->size)
+        return pass_rest(copy);
     if (data < 0)
-        return;
+        return 0;
     copy->done = (uint64_t)data;
     hole = sys_seek(copy->from, data, SEEK_HOLE);
     if (hole > data && (uint64_t)hole < copy->size)
         copy->data_end = (uint64_t)hole;
+    return 0;
 }
 
 /* Writes all of it: 0 or a negative errno. */
@@ -227,10 +240,9 @@ static int copy_piece(struct copy_job *copy)
                 return r;
             continue;
         }
-        if (copy->done >= copy->data_end)
-            pass_hole(copy);
-        if (copy->done >= copy->size)
-            return 0;
+        r = copy->done >= copy->data_end ? pass_hole(copy) : 0;
+        if (r < 0 || copy->done >= copy->size)
+            return r;
         r = copy_some(copy);
         if (r == 0) { /* the source has shrunk */
             copy->size = copy->done;

@@ -610,6 +610,39 @@ START_TEST(source_changes)
 }
 END_TEST
 
+static void cut(struct work *work)
+{
+    if (work->steps == 1)
+        ck_assert_int_eq(truncate("from", work->size == 64 * MIB ? 40 * MIB : 8 * MIB), 0);
+}
+
+/* Goal: a source that shrinks while a hole is to come is no longer in the copy than it is then, or than was copied.
+ * Method: data, then a hole, then data; after the first piece it is cut in the hole, and in the data. */
+START_TEST(cut_in_hole)
+{
+    for (int way = 0; way < 2; way++) {
+        struct work work = {.progress = cut};
+        uint64_t    size = way == 0 ? 64 * MIB : 72 * MIB, least = way == 0 ? 40 * MIB : 16 * MIB;
+        struct stat stat_;
+        int         fd;
+
+        make_file("from", 16 * MIB);
+        fd = open("from", O_WRONLY | O_CLOEXEC);
+        ck_assert_int_eq(ftruncate(fd, (off_t)size), 0);
+        ck_assert_int_eq(pwrite(fd, "end", 3, (off_t)size - 3), 3);
+        close(fd);
+        ck_assert_int_eq(start(&work, "from", "to", LOOP_COPY_REPLACE), 0);
+        test_run(loop);
+        ck_assert_int_eq(work.error, 0);
+        ck_assert_uint_eq(work.bytes, least);
+        ck_assert_int_eq(stat("to", &stat_), 0);
+        ck_assert_int_eq(stat_.st_size, (off_t)least);
+        if (way == 0)
+            same_content("from", "to");
+    }
+}
+END_TEST
+
 static void cancel_it(struct work *work)
 {
     ck_assert_int_eq(loop_copy_cancel(&work->copy), 0);
@@ -768,6 +801,7 @@ Suite *test_suite(void)
     tcase_add_test(copy, relative);
     tcase_add_test(copy, no_room);
     tcase_add_test(copy, source_changes);
+    tcase_add_test(copy, cut_in_hole);
     tcase_add_test(copy, cancel);
     tcase_add_test(copy, dropped);
     tcase_add_test(copy, many);
