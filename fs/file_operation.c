@@ -53,7 +53,8 @@ loop_id operation_start(struct file_request *request)
         return loop_statx(loop, fd, "", AT_EMPTY_PATH, (unsigned)request->size, request->stat, request_done, request,
                           terms);
     case REQUEST_SIZE:
-        return loop_statx(loop, fd, "", AT_EMPTY_PATH, STATX_SIZE, request->heap, request_done, request, terms);
+        return loop_statx(loop, fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, request->heap, request_done, request,
+                          terms);
     case REQUEST_ALIGNMENT:
         return loop_statx(loop, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, request->heap, request_done, request, terms);
     case REQUEST_READ:
@@ -73,6 +74,14 @@ static int take_alignment(struct file_request *request)
     return 0;
 }
 
+static int take_size(struct file_request *request)
+{
+    const struct statx *stat = request->heap;
+
+    request->done = stat->stx_size;
+    return S_ISBLK(stat->stx_mode) ? sys_device_size(request->file->priv.fd, &request->done) : 0;
+}
+
 int operation_done(struct file_request *request, int32_t res, int *ret_error)
 {
     if (res == -EINTR || (res == -ERESTART && (request->flags & REQUEST_ONCE) == 0))
@@ -81,7 +90,7 @@ int operation_done(struct file_request *request, int32_t res, int *ret_error)
         res = -EOWNERDEAD;
     *ret_error = res < 0 ? res : 0;
     if (res >= 0 && request->kind == REQUEST_SIZE)
-        request->done = ((const struct statx *)request->heap)->stx_size;
+        *ret_error = take_size(request);
     if (res >= 0 && request->kind == REQUEST_ALIGNMENT)
         *ret_error = take_alignment(request);
     return 0;

@@ -62,4 +62,6 @@ ssize_t sys_read_at(int fd, void *data, size_t size, int64_t offset);
 ssize_t sys_write_at(int fd, const void *data, size_t size, int64_t offset);
 int     sys_size_set(int fd, int64_t size); /* ftruncate(2) */
 
+int sys_device_size(int fd, uint64_t *ret_size); /* of a block device, which stat(2) does not tell */
+
 #endif

@@ -121,6 +121,11 @@ int sys_size_set(int fd, int64_t size)
     return result(ftruncate(fd, size));
 }
 
+int sys_device_size(int fd, uint64_t *ret_size)
+{
+    return result(ioctl(fd, BLKGETSIZE64, ret_size));
+}
+
 int sys_unlink_at(int dirfd, const char *path, int flags)
 {
     return result(unlinkat(dirfd, path, flags));

@@ -158,7 +158,7 @@ LOOP_API LOOP_MUST_USE int loop_file_allocate(struct loop_file *file, int mode, 
 LOOP_API LOOP_MUST_USE int loop_file_seek(struct loop_file *file, int64_t offset, int whence, loop_file_cb *cb,
                                           void *arg);
 
-/* statx(2) of the open file, with a mask (STATX_*); borrows ret_stat. And its size alone. */
+/* statx(2) of the open file, with a mask (STATX_*); borrows ret_stat. And its size alone, of block devices, too. */
 LOOP_API LOOP_MUST_USE int loop_file_stat(struct loop_file *file, unsigned mask, struct statx *ret_stat,
                                           loop_file_cb *cb, void *arg);
 LOOP_API LOOP_MUST_USE int loop_file_size(struct loop_file *file, loop_file_cb *cb, void *arg);

@@ -2,6 +2,8 @@
 #include "tests/fs/file_world.h"
 
 #include <linux/falloc.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 static struct loop_file file;
@@ -507,6 +509,48 @@ START_TEST(direct)
 }
 END_TEST
 
+/* The descriptor of a block device that lies on a file, or -1 where that is not allowed. */
+static int device_open(int file_fd)
+{
+    int  control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), number, fd;
+    char name[32];
+
+    if (control < 0)
+        return -1;
+    number = ioctl(control, LOOP_CTL_GET_FREE);
+    close(control);
+    if (number < 0)
+        return -1;
+    (void)snprintf(name, sizeof(name), "/dev/loop%d", number);
+    fd = open(name, O_RDWR | O_CLOEXEC);
+    if (fd >= 0 && ioctl(fd, LOOP_SET_FD, file_fd) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Goal: the size of a block device, which stat(2) says to be 0; and it is read to there. */
+START_TEST(block_device)
+{
+    struct note note = {0};
+    int         backing = open("backing", O_RDWR | O_CREAT | O_CLOEXEC, 0600), fd;
+    char        bytes[1024];
+
+    ck_assert_int_eq(ftruncate(backing, 3 << 20), 0);
+    fd = device_open(backing);
+    close(backing);
+    if (fd < 0)
+        return;
+    ck_assert_int_eq(loop_file_adopt(world_loop, &file, fd, NULL), 0);
+    ck_assert_int_eq(loop_file_size(&file, note_cb, &note), 0);
+    note_is(&note, 0, 3 << 20);
+    file_read_is(&file, bytes, sizeof(bytes), (3 << 20) - 512, 0, 512);
+    ck_assert_int_eq(ioctl(fd, LOOP_CLR_FD, 0), 0);
+    ck_assert_int_eq(file_close(&file), 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("file");
@@ -536,5 +580,6 @@ Suite *test_suite(void)
     tcase_add_test(others, truncate_and_allocate);
     tcase_add_test(others, restricted_loop);
     tcase_add_test(others, direct);
+    tcase_add_test(others, block_device);
     return suite;
 }

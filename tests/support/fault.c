@@ -69,6 +69,7 @@ WRAPPED(ssize_t, sys_copy_range, (int from_fd, int64_t from_offset, int to_fd, i
 WRAPPED(ssize_t, sys_read_at, (int fd, void *data, size_t size, int64_t offset), (fd, data, size, offset))
 WRAPPED(ssize_t, sys_write_at, (int fd, const void *data, size_t size, int64_t offset), (fd, data, size, offset))
 WRAPPED(int, sys_size_set, (int fd, int64_t size), (fd, size))
+WRAPPED(int, sys_device_size, (int fd, uint64_t *ret_size), (fd, ret_size))
 WRAPPED(int, sys_file_mode, (int fd, mode_t *ret_mode), (fd, ret_mode))
 WRAPPED(int, sys_file_flags, (int fd), (fd))
 WRAPPED(int, sys_eventfd, (void), ())
