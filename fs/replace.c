@@ -207,6 +207,13 @@ int replace_rename(struct whole_job *job)
                                 keeps(job, LOOP_WHOLE_NEW) ? RENAME_NOREPLACE_FLAG : 0, job_op_done, job, &unchained));
 }
 
+/* NFS, 9P and many FUSE know no flags of a rename. A link never takes another's place. */
+int replace_link(struct whole_job *job)
+{
+    return job_op(job, loop_linkat(job_loop(job), job->directory, job->temporary, job->directory, job->name, 0,
+                                   job_op_done, job, &unchained));
+}
+
 /* The operation where it can be had, else, when the loop ends, the call. */
 int replace_sync_directory(struct whole_job *job)
 {
@@ -257,12 +264,17 @@ int replace_step_done(struct whole_job *job, int error)
         break;
     case STEP_OPEN: job->created = error != -EEXIST; break; /* cancelled, it may be there all the same */
     case STEP_OWN: owned(job); break;
-    case STEP_RENAME: job->replaced = error == 0; break;
+    case STEP_RENAME:
+        job->linking = error == -EINVAL && keeps(job, LOOP_WHOLE_NEW);
+        job->replaced = error == 0;
+        return job->linking ? 0 : error;
+    case STEP_LINK: job->replaced = error == 0; break;
     case STEP_SYNC_DIRECTORY: return synced_directory(job, error);
+    case STEP_UNLINK:
     case STEP_UNDO_UNLINK:
         if ((error == -ECANCELED || error == -EOWNERDEAD) && !job->forked)
             (void)sys_unlink_at(job->directory, job->temporary, 0);
-        break;
+        return 0;
     case STEP_READ:
     case STEP_WRITE:
     case STEP_SYNC:

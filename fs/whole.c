@@ -152,6 +152,8 @@ static int step_begin(struct whole_job *job)
     case STEP_CLOSE:
     case STEP_UNDO_CLOSE: return close_begin(job);
     case STEP_RENAME: return replaces ? replace_rename(job) : STEP_SKIPPED;
+    case STEP_LINK: return job->linking ? replace_link(job) : STEP_SKIPPED;
+    case STEP_UNLINK: return job->linking ? replace_unlink(job) : STEP_SKIPPED;
     case STEP_SYNC_DIRECTORY: return replaces ? replace_sync_directory(job) : STEP_SKIPPED;
     case STEP_UNDO_UNLINK: return replaces ? replace_unlink(job) : STEP_SKIPPED;
     case STEP_END: break;

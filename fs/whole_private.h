@@ -2,8 +2,8 @@
  *
  *   read     OPEN READ CLOSE END
  *   write    OPEN WRITE SYNC CLOSE END
- *   replace  DIRECTORY OLD OPEN WRITE OWN SYNC CLOSE RENAME SYNC_DIRECTORY END
- *   after a failure of any step but the last two: UNDO_CLOSE UNDO_UNLINK END
+ *   replace  DIRECTORY OLD OPEN WRITE OWN SYNC CLOSE RENAME (LINK UNLINK) SYNC_DIRECTORY END
+ *   after a failure of any step before the new name stands: UNDO_CLOSE UNDO_UNLINK END
  *
  * Of a replacement that was begun the WRITE is the user's: it ends with the commit.
  *
@@ -30,6 +30,8 @@ enum whole_step {
     STEP_SYNC,
     STEP_CLOSE,
     STEP_RENAME,
+    STEP_LINK, /* and the next: where a rename can't be told not to replace */
+    STEP_UNLINK,
     STEP_SYNC_DIRECTORY,
     STEP_END,
     STEP_UNDO_CLOSE,
@@ -62,7 +64,8 @@ struct whole_job {
     /* Replacing. */
     int              directory;       /* ours; -1: none */
     bool             has_old, owning; /* owning: the file is held for it */
-    bool             lent;            /* the file is the user's to write */
+    bool             linking;
+    bool             lent; /* the file is the user's to write */
     int              own_fd;
     struct loop_task unlent; /* it was stopped meanwhile */
     struct statx     old;
@@ -98,6 +101,7 @@ int  replace_write(struct whole_job *job);
 void replace_stop(struct whole_job *job); /* while the file is lent */
 int  replace_own(struct whole_job *job);
 int  replace_rename(struct whole_job *job);
+int  replace_link(struct whole_job *job);
 int  replace_sync_directory(struct whole_job *job);
 int  replace_unlink(struct whole_job *job);
 /* What the result of an ended step means: an error, or 0. */

@@ -22,6 +22,7 @@ struct loop_copy;
  *   -EEXIST      there is something at the target (without LOOP_COPY_REPLACE)
  *   -EISDIR      source or target is a directory
  *   -EINVAL      the source is something else that is no file
+ *   -EBUSY       the target is a mount point (LOOP_COPY_REPLACE)
  *   -ENOENT, -EACCES, -ELOOP (LOOP_COPY_NOFOLLOW), ... of the source, or of the target's directory, which must be
  *                readable for LOOP_COPY_SYNC
  *   -EOPNOTSUPP, -EXDEV  with LOOP_COPY_CLONE: blocks can't be shared here

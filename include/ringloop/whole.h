@@ -77,8 +77,9 @@ LOOP_API LOOP_MUST_USE int loop_whole_write(struct loop *loop, struct loop_whole
 /* Replaces the file, or makes it: a temporary file in the same directory is written, synced and renamed, and the
  * directory is synced. Whoever opens path finds the old content or the new, also after a crash at any moment; after the
  * callback with error 0 the new. data is borrowed until the callback. A symbolic link at path is replaced, not
- * followed; hard links and who has the old file open keep the old one. The directory must be readable. No temporary is
- * left after a failure, a cancel, or the end of the loop; after a crash there may be one. */
+ * followed; hard links and who has the old file open keep the old one; -EBUSY: it is a mount point, like a file that is
+ * mounted singly into a container. The directory must be readable. No temporary is left after a failure, a cancel, or
+ * the end of the loop; after a crash there may be one. */
 LOOP_API LOOP_MUST_USE int loop_whole_replace(struct loop *loop, struct loop_whole *whole, int dirfd, const char *path,
                                               const void *data, size_t size, const struct loop_whole_options *options,
                                               loop_whole_cb *cb);

@@ -46,6 +46,21 @@ int __wrap_sys_chown_at(int dirfd, const char *path, uid_t user, gid_t group, in
     return __real_sys_chown_at(dirfd, path, user, group, flags);
 }
 
+loop_id __real_loop_renameat(struct loop *loop, int olddirfd, const char *oldpath, int newdirfd, const char *newpath,
+                             unsigned flags, loop_cb *cb, void *arg, const struct loop_terms *terms);
+loop_id __wrap_loop_renameat(struct loop *loop, int olddirfd, const char *oldpath, int newdirfd, const char *newpath,
+                             unsigned flags, loop_cb *cb, void *arg, const struct loop_terms *terms);
+
+static bool plain_renames; /* all flags are refused, with -EINVAL */
+
+loop_id __wrap_loop_renameat(struct loop *loop, int olddirfd, const char *oldpath, int newdirfd, const char *newpath,
+                             unsigned flags, loop_cb *cb, void *arg, const struct loop_terms *terms)
+{
+    if (plain_renames && flags != 0)
+        flags |= 1u << 30; /* which nobody knows */
+    return __real_loop_renameat(loop, olddirfd, oldpath, newdirfd, newpath, flags, cb, arg, terms);
+}
+
 /* ---- what it does */
 
 /* Goal: the file is made, or replaced by another one of the same name; in other directories, too, and by other ways. */
@@ -177,6 +192,43 @@ START_TEST(new_only)
     ck_assert_int_eq(whole_replace("a", "2", 1, &options), -EEXIST);
     ck_assert_uint_eq(told.size, 0);
     holds("a", "1");
+}
+END_TEST
+
+static void cancelled_after(uint32_t turns)
+{
+    const struct loop_whole_options options = {.flags = LOOP_WHOLE_NEW};
+
+    (void)unlink("b");
+    whole_start(2, "b", "new", 3, &options);
+    for (uint32_t i = 0; i < turns && told.calls == 0; i++)
+        (void)loop_dispatch(world_loop, LOOP_MILLISECOND);
+    (void)loop_whole_cancel(&told.whole);
+    test_run_until(world_loop, &told.calls, 1);
+    ck_assert(told.error == 0 || told.error == -ECANCELED);
+    ck_assert_uint_eq(told.size, told.error == 0 ? 3 : 0);
+    ck_assert_int_eq(access("b", F_OK), told.error == 0 ? 0 : -1);
+    ck_assert_uint_eq(whole_temporaries("."), 0);
+}
+
+/* Goal: the same where a rename can't be told not to replace, as on NFS; cancelled at any moment, too. */
+START_TEST(new_without_flags)
+{
+    const struct loop_whole_options options = {.flags = LOOP_WHOLE_NEW};
+
+    plain_renames = true;
+    ck_assert_int_eq(whole_replace("a", "1", 1, &options), 0);
+    ck_assert_uint_eq(told.size, 1);
+    holds("a", "1");
+    ck_assert_uint_eq(stat_of("a").st_nlink, 1);
+    ck_assert_int_eq(whole_replace("a", "2", 1, &options), -EEXIST);
+    ck_assert_uint_eq(told.size, 0);
+    holds("a", "1");
+    ck_assert_int_eq(whole_replace("a", "3", 1, NULL), 0);
+    holds("a", "3");
+    for (uint32_t turns = 0; turns < 20; turns++)
+        cancelled_after(turns);
+    plain_renames = false;
 }
 END_TEST
 
@@ -410,6 +462,7 @@ Suite *test_suite(void)
     tcase_add_test(does, mode_and_owner);
     tcase_add_test(does, mode_without_rights);
     tcase_add_test(does, new_only);
+    tcase_add_test(does, new_without_flags);
     tcase_add_test(does, is_temporary);
     tcase_add_checked_fixture(wrong, world_open, world_close);
     tcase_add_test(wrong, failures);
