@@ -72,7 +72,7 @@ static int entry_start(struct watch *watch)
 
     watch->hook.watch = watch;
     watch->hook.told = entry_told;
-    return notifier_add(watch->notifier, &watch->hook, watch->name, watch->mask | follow);
+    return notifier_add_any(watch->notifier, &watch->hook, watch->name, watch->mask | follow);
 }
 
 void watch_lost(struct watch *watch, bool rehomed)

@@ -113,6 +113,13 @@ int notifier_add(struct notifier *notifier, struct watch_hook *hook, const char 
     return 0;
 }
 
+int notifier_add_any(struct notifier *notifier, struct watch_hook *hook, const char *path, uint32_t mask)
+{
+    int r = notifier_add(notifier, hook, path, mask | IN_ONLYDIR | IN_EXCL_UNLINK);
+
+    return r == -ENOTDIR ? notifier_add(notifier, hook, path, mask) : r;
+}
+
 /* The kernel's mask stays as it is while others are left: they are not told what they have not asked for. */
 void notifier_remove(struct notifier *notifier, struct watch_hook *hook)
 {

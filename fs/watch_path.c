@@ -179,7 +179,7 @@ static int look(struct walk *walk, struct watch_hook *final)
         r = walk_on(walk, name);
     *final = (struct watch_hook){.watch = watch, .told = final_told};
     if (r == 0)
-        r = notifier_add(watch->notifier, final, walk->at, watch->mask);
+        r = notifier_add_any(watch->notifier, final, walk->at, watch->mask);
     return r == -ENOTDIR ? -ENOENT : r;
 }
 

@@ -67,6 +67,9 @@ void notifier_read(struct notifier *notifier);
 
 /* mask: also IN_ONLYDIR, IN_DONT_FOLLOW. 0 or what inotify_add_watch(2) gave, or -ENOMEM. */
 int  notifier_add(struct notifier *notifier, struct watch_hook *hook, const char *path, uint32_t mask);
+/* The same for what may be a directory: that is not told what is done to files in it through descriptors, once their
+ * names have gone. */
+int  notifier_add_any(struct notifier *notifier, struct watch_hook *hook, const char *path, uint32_t mask);
 void notifier_remove(struct notifier *notifier, struct watch_hook *hook); /* may be on none */
 
 /* ---- watch.c */

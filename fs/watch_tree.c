@@ -31,6 +31,26 @@ int tree_path(const struct tree_node *node, const char *name, char *ret_path, si
     return 0;
 }
 
+int tree_path_absolute(const struct tree_node *node, const char *name, char *ret_path, size_t size)
+{
+    const char *root = node->tree->watch->name;
+    size_t      length = strlen(root);
+    int         r;
+
+    if (length + 2 > size)
+        return -ENAMETOOLONG;
+    r = tree_path(node, name, ret_path + length + 1, size - length - 1);
+    if (r < 0)
+        return r;
+    memcpy(ret_path, root, length);
+    ret_path[length] = '/';
+    if (ret_path[length + 1] == '\0')
+        ret_path[length] = '\0';
+    else if (root[length - 1] == '/')
+        memmove(ret_path + length, ret_path + length + 1, strlen(ret_path + length));
+    return 0;
+}
+
 static uint32_t hash_of(const struct tree_node *parent, const char *name)
 {
     uint32_t hash = 2166136261u ^ (uint32_t)((uintptr_t)parent >> 5);
@@ -195,7 +215,8 @@ void tree_node_remove(struct tree_node *node)
 
 uint32_t tree_mask(const struct tree_node *node)
 {
-    return node->tree->watch->mask | MASK_NAMES | IN_ONLYDIR | (node->parent == NULL ? 0 : IN_DONT_FOLLOW);
+    return node->tree->watch->mask | MASK_NAMES | IN_ONLYDIR | IN_EXCL_UNLINK |
+           (node->parent == NULL ? 0 : IN_DONT_FOLLOW);
 }
 
 /* ---- moves: the cookie of the kernel names both halves */
@@ -263,18 +284,59 @@ static void relocate(struct tree_node *node, struct tree_node *parent, const cha
     tree_scan_astray(node);
 }
 
+/* Whether it is what stands there now. */
+static bool stands_at(struct tree_node *node, const struct tree_node *parent, const char *name)
+{
+    struct notifier  *notifier = node->tree->watch->notifier;
+    struct watch_hook probe = {.watch = node->tree->watch, .told = node_told};
+    char              path[PATH_MAX];
+    bool              same;
+
+    if (node->hook.watched == NULL || tree_path_absolute(parent, name, path, sizeof(path)) < 0 ||
+        notifier_add(notifier, &probe, path, tree_mask(node)) < 0)
+        return false;
+    same = probe.watched == node->hook.watched;
+    notifier_remove(notifier, &probe);
+    return same;
+}
+
+/* RENAME_EXCHANGE is told as two moves: the first to a name that is taken, the second from there. So what leaves such a
+ * name may be the directory that was there before, of which nothing is known any more. */
+static void exchanged(struct tree_node *node)
+{
+    struct watch *watch = node->tree->watch;
+
+    tree_node_remove(node);
+    watch_lost(watch, false);
+}
+
+/* One that has left its place comes to another. */
+static void come_again(struct tree_node *node, struct tree_node *parent, const char *name)
+{
+    if (node->displaced && !stands_at(node, parent, name)) {
+        exchanged(node);
+        return;
+    }
+    node->displaced = false;
+    relocate(node, parent, name);
+}
+
 /* cookie: 0 if it comes from elsewhere. */
 static void directory_moved_in(struct tree_node *parent, uint32_t cookie, const char *name)
 {
     struct tree_node *there = tree_child(parent, name);
     struct tree_node *node = cookie == 0 ? NULL : moving(parent->tree, cookie);
+    bool              displaced = there != NULL && there != node && there->moving == 0;
 
     if (there != NULL && there != node)
-        tree_node_remove(there); /* an empty directory, replaced */
+        tree_node_remove(there); /* an empty directory, replaced; or see exchanged() */
     if (node == NULL)
         tree_child_add(parent, name, SCAN_TELL);
     else
-        relocate(node, parent, name);
+        come_again(node, parent, name);
+    node = displaced ? tree_child(parent, name) : NULL;
+    if (node != NULL)
+        node->displaced = true;
 }
 
 /* One that does not come in again elsewhere in the tree is given up when that is told. */
@@ -282,7 +344,11 @@ void watch_tree_moved_out(struct watch *watch, uint32_t cookie)
 {
     struct tree_node *node = moving(watch->tree, cookie);
 
-    if (node != NULL)
+    if (node == NULL)
+        return;
+    if (node->displaced && (node->hook.watched == NULL || stands_at(node, node->parent, node->name)))
+        exchanged(node);
+    else
         tree_node_remove(node);
 }
 

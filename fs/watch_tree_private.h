@@ -36,9 +36,10 @@ struct tree_node {
     uint32_t           hash, moving; /* the cookie of the move that it is in; 0: none */
     uint8_t            purpose;      /* enum scan_purpose */
     bool               holding;
-    bool               again;  /* to be checked after it has been listed */
-    bool               missed; /* while it was moving something happened in it that is not told */
-    char              *name;   /* the root's is "" */
+    bool               again;     /* to be checked after it has been listed */
+    bool               missed;    /* while it was moving something happened in it that is not told */
+    bool               displaced; /* it has come to where another one was: that is gone, or they were exchanged */
+    char              *name;      /* the root's is "" */
 };
 
 /* An entry of a directory as listed. */
@@ -86,6 +87,7 @@ struct watch_tree {
 
 /* Writes the path of a node's entry, from the root on; name "": of the node. 0 or -ENAMETOOLONG. */
 int               tree_path(const struct tree_node *node, const char *name, char *ret_path, size_t size);
+int               tree_path_absolute(const struct tree_node *node, const char *name, char *ret_path, size_t size);
 struct tree_node *tree_child(const struct tree_node *parent, const char *name);
 /* A directory that is to be watched and listed. It may be refused, which is told. */
 void              tree_child_add(struct tree_node *parent, const char *name, enum scan_purpose purpose);

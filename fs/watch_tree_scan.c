@@ -349,23 +349,15 @@ static int hook_set(struct tree_node *node, const char *path)
 /* Names the directory for the system. */
 static int item_path(struct scan_item *item, const struct tree_node *node)
 {
-    const char *root = node->tree->watch->name;
-    char        path[PATH_MAX];
-    size_t      length = strlen(root), bytes;
-    int         r = tree_path(node, "", path, sizeof(path));
+    char path[PATH_MAX];
+    int  r = tree_path_absolute(node, "", path, sizeof(path));
 
     if (r < 0)
         return r;
-    bytes = strlen(path) + 1;
-    if (length + 1 + bytes > PATH_MAX)
-        return -ENAMETOOLONG;
-    item->path = memory_resize(item->loop, NULL, length + 1 + bytes);
+    item->path = memory_resize(item->loop, NULL, strlen(path) + 1);
     if (item->path == NULL)
         return -ENOMEM;
-    memcpy(item->path, root, length + 1);
-    if (bytes > 1 && root[length - 1] != '/')
-        item->path[length++] = '/';
-    memcpy(item->path + length, path, bytes);
+    memcpy(item->path, path, strlen(path) + 1);
     return 0;
 }
 

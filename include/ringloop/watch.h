@@ -28,7 +28,7 @@ enum loop_watch_kind {
     LOOP_WATCH_MODIFIED = 1u << 2,   /* bytes written, or truncated */
     LOOP_WATCH_ATTRIBUTES = 1u << 3, /* mode, owner, times, number of links */
     LOOP_WATCH_WRITTEN = 1u << 4,    /* closed by one who had it open for writing */
-    LOOP_WATCH_RENAMED = 1u << 5,    /* inside of what is watched: .from is the name before */
+    LOOP_WATCH_RENAMED = 1u << 5,    /* inside of what is watched: .from is the name before. An exchange is two */
     LOOP_WATCH_MOVED_IN = 1u << 6,   /* from elsewhere. What stood under the new name is gone, as with RENAMED */
     LOOP_WATCH_MOVED_OUT = 1u << 7,  /* to elsewhere; told 10 ms late at most, since it might be a rename */
     LOOP_WATCH_SELF_MOVED = 1u << 8, /* what is watched has another name now, and goes on being watched */
