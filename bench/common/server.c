@@ -14,6 +14,9 @@
 #include <sys/socket.h>
 
 #include "common/cli.h"
+#include "common/window.h"
+
+static bool small_window;
 
 struct server_options server_init(int argc, char **argv)
 {
@@ -23,12 +26,14 @@ struct server_options server_init(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--stats") == 0)
             options.stats = true;
+        else if (strcmp(argv[i], "--small-window") == 0)
+            small_window = true;
         else if (strcmp(argv[i], "--port") == 0 && i + 1 < argc)
             options.port = (uint16_t)cli_number("--port", argv[++i], 0, UINT16_MAX);
         else if (strcmp(argv[i], "--backend") == 0 && i + 1 < argc)
             options.backend = (uint16_t)cli_number("--backend", argv[++i], 1, UINT16_MAX);
         else
-            die("usage: %s [--port N] [--backend N] [--stats]", program_invocation_short_name);
+            die("usage: %s [--port N] [--backend N [--small-window]] [--stats]", program_invocation_short_name);
     }
     signal(SIGPIPE, SIG_IGN);
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
@@ -60,6 +65,12 @@ int server_listen(const struct server_options *options)
     if (listen(listener, SERVER_BACKLOG) != 0)
         die_errno(errno, "listen");
     return listener;
+}
+
+void server_window(int fd)
+{
+    if (small_window)
+        window_unscaled(fd);
 }
 
 void server_ready(int listener)

@@ -1,6 +1,6 @@
 /* bench/common/server.h: what the servers under test share: command line, listening socket, life line, statistics.
  *
- * SERVER [--port N] [--backend N] [--stats]
+ * SERVER [--port N] [--backend N [--small-window]] [--stats]
  * Listens on 127.0.0.1 (port 0 or none: any), prints "ready PORT" and serves until SIGTERM or SIGINT, then exits with
  * 0. With --stats the last line on stdout is one JSON object. What differs between the servers is only the loop. */
 #ifndef BENCH_COMMON_SERVER_H
@@ -38,6 +38,9 @@ struct server_options server_init(int argc, char **argv);
 
 /* A nonblocking listening socket; what it accepts inherits TCP_NODELAY. */
 int server_listen(const struct server_options *options);
+
+/* For a proxy's sockets that are going to connect: does what --small-window asks for, see common/window.h. */
+void server_window(int fd);
 
 /* Says "ready PORT" for a listening socket. */
 void server_ready(int listener);

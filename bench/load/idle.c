@@ -52,7 +52,7 @@ static void warm_up(const struct load_options *options)
 {
     struct peers peers;
 
-    peers_open(&peers, 1, options->port);
+    peers_open(&peers, 1, options->port, false);
     for (uint32_t i = 0; i < WARMUP_MESSAGES; i++)
         exchange_one(&peers, options->size);
     peers_close(&peers);
@@ -81,7 +81,7 @@ void load_idle(const struct load_options *options)
     observer_open(&server, options->server);
     warm_up(options);
     before = observer_anon_bytes(&server);
-    peers_open(&peers, options->connections, options->port);
+    peers_open(&peers, options->connections, options->port, false);
     exchange_one(&peers, options->size);
     poll(NULL, 0, SETTLE_MS);
     after = observer_anon_bytes(&server);

@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #include "common/cli.h"
+#include "common/window.h"
 #include "load/pattern.h"
 
-static void peer_connect(struct peer *peer, uint16_t port)
+static void peer_connect(struct peer *peer, uint16_t port, bool small_window)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET,
@@ -29,11 +30,13 @@ static void peer_connect(struct peer *peer, uint16_t port)
         die_errno(errno, "socket of connection %u", peer->index);
     if (setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0)
         die_errno(errno, "TCP_NODELAY");
+    if (small_window)
+        window_unscaled(peer->fd);
     if (connect(peer->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
         die_errno(errno, "connection %u to port %u", peer->index, port);
 }
 
-void peers_open(struct peers *peers, uint32_t count, uint16_t port)
+void peers_open(struct peers *peers, uint32_t count, uint16_t port, bool small_window)
 {
     pattern_init();
     peers->count = count;
@@ -49,7 +52,7 @@ void peers_open(struct peers *peers, uint32_t count, uint16_t port)
 
         peer->index = i;
         peer->events = EPOLLIN;
-        peer_connect(peer, port);
+        peer_connect(peer, port, small_window);
         if (epoll_ctl(peers->epoll_fd, EPOLL_CTL_ADD, peer->fd, &event) != 0)
             die_errno(errno, "epoll_ctl");
     }

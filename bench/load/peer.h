@@ -20,8 +20,9 @@ struct peers {
     struct peer *items;
 };
 
-/* Connects count peers to 127.0.0.1:port, all watched for EPOLLIN; dies if that is not done in time. */
-void peers_open(struct peers *peers, uint32_t count, uint16_t port);
+/* Connects count peers to 127.0.0.1:port, all watched for EPOLLIN; dies if that is not done in time. small_window: see
+ * common/window.h. */
+void peers_open(struct peers *peers, uint32_t count, uint16_t port, bool small_window);
 
 /* Ends every connection by a reset, so that no port stays in TIME_WAIT. */
 void peers_close(struct peers *peers);

@@ -170,7 +170,7 @@ void load_timed(const struct load_options *options)
     run.sent_ns = calloc((size_t)options->connections * options->depth, sizeof(*run.sent_ns));
     if (run.sent_ns == NULL)
         die("no memory for the start times");
-    peers_open(&run.peers, options->connections, options->port);
+    peers_open(&run.peers, options->connections, options->port, false);
     if (options->server != 0)
         observer_open(&run.server, options->server);
     if (options->count_syscalls)

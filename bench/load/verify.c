@@ -250,7 +250,7 @@ void load_verify(const struct load_options *options)
         anon_before = observer_anon_bytes(&server);
     }
     cast_roles(&stage);
-    peers_open(&stage.peers, ACTORS, options->port);
+    peers_open(&stage.peers, ACTORS, options->port, true);
     play_until_done(&stage, ROLE_WRITER);
     play_until_done(&stage, ROLE_DESERTER);
     hoarded += play_until_full(&stage, &stage.peers.items[SENDING_HOARDER]);

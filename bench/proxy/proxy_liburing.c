@@ -286,6 +286,7 @@ static void on_accept(const struct io_uring_cqe *cqe)
         die("no memory or socket for a connection");
     if (setsockopt(backend, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0)
         die_errno(errno, "TCP_NODELAY");
+    server_window(backend);
     direction_init(&connection->up, connection, cqe->res, backend);
     direction_init(&connection->down, connection, backend, cqe->res);
     connection->connecting = true;

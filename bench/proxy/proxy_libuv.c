@@ -170,6 +170,7 @@ static void on_connect(uv_connect_t *connect, int status)
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct connection *connection;
+    uv_os_fd_t         fd;
 
     must(status, "connection");
     connection = calloc(1, sizeof(*connection));
@@ -178,7 +179,9 @@ static void on_connection(uv_stream_t *listener, int status)
     connection->client = (struct side){.other = &connection->backend, .open = true};
     connection->backend = (struct side){.other = &connection->client, .open = true};
     must(uv_tcp_init(listener->loop, &connection->client.tcp), "uv_tcp_init");
-    must(uv_tcp_init(listener->loop, &connection->backend.tcp), "uv_tcp_init");
+    must(uv_tcp_init_ex(listener->loop, &connection->backend.tcp, AF_INET), "uv_tcp_init_ex");
+    must(uv_fileno((uv_handle_t *)&connection->backend.tcp, &fd), "uv_fileno");
+    server_window(fd);
     connection->client.tcp.data = connection->backend.tcp.data = connection;
     must(uv_accept(listener, stream_of(&connection->client)), "uv_accept");
     must(uv_tcp_connect(&connection->connect, &connection->backend.tcp, (const struct sockaddr *)&backend_address,

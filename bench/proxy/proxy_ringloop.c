@@ -73,7 +73,8 @@ static void on_connection(struct loop_listener *from, int result)
     connection->open = 2;
     must(loop_stream_connect(loop, &connection->backend, &backend_address, &options, on_connect),
          "loop_stream_connect");
-    options.flags = 0; /* inherited from the listener */
+    server_window(loop_stream_fd(&connection->backend)); /* the connect leaves at the end of the turn */
+    options.flags = 0;                                   /* inherited from the listener */
     options.listener = from;
     must(loop_stream_open(loop, &connection->client, result, &options), "loop_stream_open");
     stats.connections++;

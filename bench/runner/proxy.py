@@ -21,10 +21,10 @@ def cases(context):
     return list(itertools.product([1, 16, 64], [64, 16384, STREAM_BYTES]))
 
 
-def run_load(context, contender, *words):
+def run_load(context, contender, *words, proxy_words=()):
     cpu = context.programs.cpus[0]
     with serving(context.programs, BACKEND, cpu) as backend:
-        arguments = ('--stats', '--backend', str(backend.port))
+        arguments = ('--stats', '--backend', str(backend.port), *proxy_words)
         with serving(context.programs, f'proxy_{contender}', cpu, arguments=arguments) as proxy:
             return context.programs.run_json(
                 [context.programs.path(LOAD), '--port', proxy.port, '--server', proxy.pid, *words], cpu)
@@ -39,13 +39,7 @@ def measure(context, contender, case, *extra):
 
 
 def verify(context, contender):
-    """Of some forty runs one has not come to an end, with the bare liburing proxy as with ringloop's, on a busy machine:
-    the load or what stands behind is suspected. So there is a second chance, and it is said."""
-    try:
-        run_load(context, contender, '--verify')
-    except BenchError as error:
-        say(f'proxy: {contender}, once more: {error}')
-        run_load(context, contender, '--verify')
+    run_load(context, contender, '--verify', proxy_words=['--small-window'])
 
 
 def run(context):
