@@ -100,29 +100,85 @@ static inline void file_release(struct loop_file *file)
         loop_task_add(file_loop(file), &file->priv.task);
 }
 
+/* file_request.c: the errno for a file that is not open. */
+int file_check_failed(const struct loop_file *file);
+
 /* 0 if operations may be started; the name of the public call is for the thread check. */
-int file_check(const struct loop_file *file, const char *call);
+static inline int file_check(const struct loop_file *file, const char *call)
+{
+    if (unlikely(file->priv.state != FILE_OPEN))
+        return file_check_failed(file);
+    loop_check_owner(file_loop(file), call);
+    return 0;
+}
 
-/* As terms of an operation: not part of an open chain. NULL where that can't be. */
-const struct loop_terms *file_terms(const struct loop *loop);
+/* As terms of an operation: not part of an open chain. Without terms, where that can't be, it starts the short way. */
+extern const struct loop_terms file_terms_unchained;
 
-/* file_request.c: a zeroed one but for file, cb and arg; NULL without memory. */
-struct file_request *request_new(struct loop_file *file, enum request_kind kind, loop_file_cb *cb, void *arg);
+static inline const struct loop_terms *file_terms(const struct loop *loop)
+{
+    return unlikely(loop->chain_open) ? &file_terms_unchained : NULL;
+}
+
+struct file_request *request_allocate(struct loop_file *file); /* zeroed but for file */
 void                 request_free(struct file_request *request);
+
+/* What is not set here is for its kind to set, or is as in a zeroed one: a request is freed without link, id and heap.
+ * NULL without memory. */
+static inline struct file_request *request_new(struct loop_file *file, enum request_kind kind, loop_file_cb *cb,
+                                               void *arg)
+{
+    struct file_request *request = file->priv.free;
+
+    if (likely(request != NULL))
+        file->priv.free = request->free;
+    else
+        request = request_allocate(file);
+    if (unlikely(request == NULL))
+        return NULL;
+    request->cb = cb;
+    request->arg = arg;
+    request->done = 0;
+    request->flags = 0;
+    request->waits_for = 0;
+    request->kind = (uint8_t)kind;
+    return request;
+}
+
+/* The kernel has it, or a thread. */
+static inline void request_started(struct file_request *request, loop_id id)
+{
+    request->id = id;
+    link_list_append(&request->file->priv.running, &request->link);
+}
+
+/* It has begun: its callback will come. */
+static inline void request_count(struct file_request *request)
+{
+    struct loop_file *file = request->file;
+
+    file_hold(file);
+    if ((request->flags & REQUEST_CHANGES) != 0) {
+        request->generation = file->priv.generation;
+        file->priv.changes++;
+        file->priv.changed = true;
+    }
+}
+
 /* Starts it, or lets it wait for its turn. On a failure it is freed. */
-int                  request_begin(struct file_request *request);
+int  request_begin(struct file_request *request);
 /* Its callback comes with this error, or 0, from the task. Out of whatever list it is in. */
-void                 request_settle(struct file_request *request, int error);
+void request_settle(struct file_request *request, int error);
 /* What the kernel has done for it is over: tells it now, unless a sync is to follow. */
-void                 request_finish(struct file_request *request, int error);
-void                 requests_free_all(struct loop_file *file);
+void request_finish(struct file_request *request, int error);
+void requests_free_all(struct loop_file *file);
 /* In a child of fork(2): what the parent does, the child must not. */
-void                 requests_forked(struct loop_file *file);
+void requests_forked(struct loop_file *file);
 /* Asks all to end, or those with this arg; returns how many. */
-int                  requests_cancel(struct loop_file *file, const void *arg, bool all);
+int  requests_cancel(struct loop_file *file, const void *arg, bool all);
 /* Those that are to be told; the next at the position. */
-void                 requests_work(struct loop_file *file);
-void                 request_launch_next(struct loop_file *file);
+void requests_work(struct loop_file *file);
+void request_launch_next(struct loop_file *file);
 
 /* Completions of all kinds but syncs come here. */
 loop_cb request_done;
@@ -132,8 +188,21 @@ loop_id transfer_start(struct file_request *request);
 /* What to do after a completion: 0: it is over, with *ret_error; 1: start it again. */
 int     transfer_done(struct file_request *request, int32_t res, int *ret_error);
 
+/* The usual end of one: all of it was moved. */
+static inline bool transfer_is_whole(const struct file_request *request, int32_t res)
+{
+    return request->kind <= REQUEST_WRITE && res > 0 && request->done + (uint32_t)res == request->size;
+}
+
 /* file_sync.c: starts a sync if one is wanted and can be. */
-void sync_next(struct loop_file *file);
+void sync_start_next(struct loop_file *file);
+
+static inline void sync_next(struct loop_file *file)
+{
+    if (unlikely(!link_list_empty(&file->priv.syncs)))
+        sync_start_next(file);
+}
+
 void sync_wait(struct file_request *request);    /* the request waits for one */
 void change_ended(struct file_request *request); /* syncs that waited for it no longer do */
 

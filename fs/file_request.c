@@ -5,32 +5,19 @@
 
 #include <unistd.h>
 
-int file_check(const struct loop_file *file, const char *call)
+const struct loop_terms file_terms_unchained = {.flags = LOOP_UNCHAINED};
+
+int file_check_failed(const struct loop_file *file)
 {
-    if (likely(file->priv.state == FILE_OPEN)) {
-        loop_check_owner(file_loop(file), call);
-        return 0;
-    }
     return file->priv.state == FILE_OPENING || file->priv.state == FILE_FAILED ? -EBADF : -EINVAL;
 }
 
-const struct loop_terms *file_terms(const struct loop *loop)
+struct file_request *request_allocate(struct loop_file *file)
 {
-    static const struct loop_terms unchained = {.flags = LOOP_UNCHAINED};
+    struct file_request *request = memory_resize(file_loop(file), NULL, sizeof(*request));
 
-    return unlikely(loop->chain_open) ? &unchained : NULL; /* without terms an operation starts the short way */
-}
-
-struct file_request *request_new(struct loop_file *file, enum request_kind kind, loop_file_cb *cb, void *arg)
-{
-    struct file_request *request = file->priv.free;
-
-    if (likely(request != NULL))
-        file->priv.free = request->free;
-    else
-        request = memory_resize(file_loop(file), NULL, sizeof(*request));
-    if (likely(request != NULL))
-        *request = (struct file_request){.file = file, .cb = cb, .arg = arg, .kind = (uint8_t)kind};
+    if (request != NULL)
+        *request = (struct file_request){.file = file};
     return request;
 }
 
@@ -38,8 +25,10 @@ void request_free(struct file_request *request)
 {
     struct loop_file *file = request->file;
 
-    if (unlikely(request->heap != NULL))
+    if (unlikely(request->heap != NULL)) {
         memory_free(file_loop(file), request->heap);
+        request->heap = NULL;
+    }
     request->free = file->priv.free;
     file->priv.free = request;
 }
@@ -72,18 +61,20 @@ static void seek_now(struct file_request *request)
 
 static int launch(struct file_request *request)
 {
-    struct loop_file *file = request->file;
-    loop_id           id;
+    struct loop *loop = file_loop(request->file);
+    loop_id      id;
 
     if (unlikely(is_immediate(request))) {
         seek_now(request);
         return 0;
     }
-    id = request->kind <= REQUEST_WRITE ? transfer_start(request) : operation_start(request);
+    if (request->kind <= REQUEST_WRITE)
+        id = transfer_start(request);
+    else
+        id = op_of_object(loop, operation_start(request));
     if (unlikely(id < 0))
         return (int)id;
-    request->id = op_of_object(file_loop(file), id);
-    link_list_append(&file->priv.running, &request->link);
+    request_started(request, id);
     return 0;
 }
 
@@ -111,27 +102,18 @@ static int launch_or_queue(struct file_request *request)
 
 int request_begin(struct file_request *request)
 {
-    struct loop_file *file = request->file;
-    int               r;
+    int r = (request->flags & REQUEST_POSITION) != 0 ? launch_or_queue(request) : launch(request);
 
-    r = unlikely((request->flags & REQUEST_POSITION) != 0) ? launch_or_queue(request) : launch(request);
-    if (unlikely(r < 0)) {
+    if (r < 0)
         request_free(request);
-        return r;
-    }
-    file_hold(file);
-    if ((request->flags & REQUEST_CHANGES) != 0) {
-        request->generation = file->priv.generation;
-        file->priv.changes++;
-        file->priv.changed = true;
-    }
-    return 0;
+    else
+        request_count(request);
+    return r;
 }
 
 void request_launch_next(struct loop_file *file)
 {
-    while (unlikely(!link_list_empty(&file->priv.queue)) && file->priv.ordered == NULL &&
-           file->priv.state == FILE_OPEN) {
+    while (!link_list_empty(&file->priv.queue) && file->priv.ordered == NULL && file->priv.state == FILE_OPEN) {
         struct file_request *request = request_of(link_list_pop(&file->priv.queue));
         int                  r;
 
@@ -152,24 +134,25 @@ void request_launch_next(struct loop_file *file)
 
 /* ---- ending */
 
-static void leave_the_turn(struct file_request *request)
+/* It stands in nobody's way any more. */
+static void leave(struct file_request *request)
 {
-    if (request->file->priv.ordered == request)
-        request->file->priv.ordered = NULL;
-}
+    struct loop_file *file = request->file;
 
-static void leave_the_changes(struct file_request *request)
-{
-    if ((request->flags & REQUEST_CHANGES) == 0)
-        return;
-    request->flags &= ~(uint32_t)REQUEST_CHANGES;
-    change_ended(request);
+    if (file->priv.ordered == request)
+        file->priv.ordered = NULL;
+    if ((request->flags & REQUEST_CHANGES) != 0)
+        change_ended(request);
+    if ((request->flags & REQUEST_WAITING) != 0)
+        file->priv.waiting--;
+    request->flags &= ~(uint32_t)(REQUEST_CHANGES | REQUEST_WAITING);
 }
 
 /* What may begin now that something has ended. */
 static inline void go_on(struct loop_file *file)
 {
-    request_launch_next(file);
+    if (unlikely(!link_list_empty(&file->priv.queue)))
+        request_launch_next(file);
     sync_next(file);
 }
 
@@ -181,10 +164,8 @@ static void tell(struct file_request *request, int error)
     void             *arg = request->arg;
     uint64_t          count = request->done;
 
-    leave_the_changes(request);
-    leave_the_turn(request);
-    if ((request->flags & REQUEST_WAITING) != 0)
-        file->priv.waiting--;
+    if (unlikely((request->flags & (REQUEST_POSITION | REQUEST_CHANGES | REQUEST_WAITING)) != 0))
+        leave(request);
     request_free(request);
     go_on(file);
     file_release(file);
@@ -220,32 +201,27 @@ void request_finish(struct file_request *request, int error)
 {
     struct loop_file *file = request->file;
 
-    if (likely((request->flags & REQUEST_SYNCS) == 0) || error < 0) {
+    if ((request->flags & REQUEST_SYNCS) == 0 || error < 0) {
         tell(request, error);
     } else if (file->priv.state != FILE_OPEN || (request->flags & REQUEST_CANCELED) != 0) {
         tell(request, -ECANCELED);
     } else {
-        leave_the_changes(request);
-        leave_the_turn(request);
+        leave(request);
         sync_wait(request);
         go_on(file);
     }
 }
 
-void request_done(struct loop *loop, const struct loop_result *result, void *arg)
+static __attribute__((noinline)) void done_otherwise(struct file_request *request, int32_t res)
 {
-    struct file_request *request = arg;
-    int                  error = 0;
-    bool                 again;
+    int  error = 0;
+    bool again;
 
-    (void)loop;
-    request->id = 0;
-    link_list_remove(&request->link);
     if (request->kind <= REQUEST_WRITE)
-        again = transfer_done(request, result->res, &error);
+        again = transfer_done(request, res, &error);
     else
-        again = operation_done(request, result->res, &error);
-    if (unlikely(again)) {
+        again = operation_done(request, res, &error);
+    if (again) {
         if ((request->flags & REQUEST_CANCELED) != 0)
             error = -ECANCELED;
         else
@@ -254,6 +230,21 @@ void request_done(struct loop *loop, const struct loop_result *result, void *arg
             return;
     }
     request_finish(request, error);
+}
+
+void request_done(struct loop *loop, const struct loop_result *result, void *arg)
+{
+    struct file_request *request = arg;
+
+    (void)loop;
+    request->id = 0;
+    link_list_remove(&request->link);
+    if (likely(transfer_is_whole(request, result->res) && (request->flags & REQUEST_SYNCS) == 0)) {
+        request->done = request->size;
+        tell(request, 0);
+    } else {
+        done_otherwise(request, result->res);
+    }
 }
 
 void requests_forked(struct loop_file *file)

@@ -71,13 +71,13 @@ static bool gather(struct loop_file *file)
     return data;
 }
 
-void sync_next(struct loop_file *file)
+void sync_start_next(struct loop_file *file)
 {
     struct loop *loop = file_loop(file);
     loop_id      id;
     bool         data;
 
-    if (likely(link_list_empty(&file->priv.syncs)) || file->priv.sync_id != 0 || file->priv.state != FILE_OPEN)
+    if (file->priv.sync_id != 0 || file->priv.state != FILE_OPEN)
         return;
     data = gather(file);
     if (link_list_empty(&file->priv.syncing))

@@ -1,6 +1,7 @@
 /* fs/file_transfer.c: reads and writes of a file object, one piece of memory or many. */
 #include "fs/file_private.h"
 
+#include "loop/op_start.h"
 #include "loop/seam_file.h"
 
 #include <limits.h>
@@ -27,7 +28,7 @@ static int64_t offset_of(const struct file_request *request)
     return request->offset < 0 ? request->offset : request->offset + (int64_t)request->done;
 }
 
-static loop_id start_vector(struct file_request *request, const struct iovec *iov, uint32_t count)
+static loop_id start_pieces(struct file_request *request, const struct iovec *iov, uint32_t count)
 {
     struct loop *loop = file_loop(request->file);
     int          fd = request->file->priv.fd, few = (int)(count < IOV_MAX ? count : IOV_MAX);
@@ -40,22 +41,35 @@ static loop_id start_vector(struct file_request *request, const struct iovec *io
     return loop_writev(loop, fd, iov, few, offset, 0, request_done, request, terms_of(request));
 }
 
+static loop_id start_vector(struct file_request *request, const struct iovec *iov, uint32_t count)
+{
+    return op_of_object(file_loop(request->file), start_pieces(request, iov, count));
+}
+
+/* One piece as loop_read() and loop_write() would do it, whose checks have been made, as an object's. */
+static inline __attribute__((always_inline)) loop_id start_piece(struct file_request *request, uint8_t opcode)
+{
+    uint64_t left = request->size - request->done;
+
+    return op_start_on_fd(file_loop(request->file), __func__, request->file->priv.fd,
+                          (struct op_sqe){.opcode = opcode,
+                                          .off = (uint64_t)offset_of(request),
+                                          .addr = (uint64_t)(uintptr_t)(request->buf + request->done),
+                                          .len = left < TRANSFER_MOST ? (uint32_t)left : TRANSFER_MOST,
+                                          .context_flags = CONTEXT_OBJECT},
+                          request_done, request, terms_of(request));
+}
+
 loop_id transfer_start(struct file_request *request)
 {
-    struct loop *loop = file_loop(request->file);
-    int          fd = request->file->priv.fd;
-    uint64_t     left = request->size - request->done;
-    size_t       size = left < TRANSFER_MOST ? (size_t)left : TRANSFER_MOST;
-    char        *place;
+    uint64_t left = request->size - request->done;
 
-    if (unlikely((request->flags & REQUEST_VECTOR) != 0))
+    if ((request->flags & REQUEST_VECTOR) != 0)
         return start_vector(request, request->iov + request->iov_at, request->iov_count);
-    place = request->buf + request->done;
-    if (unlikely(request->offset == LOOP_FILE_END))
-        return start_vector(request, &(struct iovec){place, size}, 1);
-    if (request->kind == REQUEST_READ)
-        return loop_read(loop, fd, place, size, offset_of(request), request_done, request, terms_of(request));
-    return loop_write(loop, fd, place, size, offset_of(request), request_done, request, terms_of(request));
+    if (request->offset == LOOP_FILE_END)
+        return start_vector(
+            request, &(struct iovec){request->buf + request->done, left < TRANSFER_MOST ? left : TRANSFER_MOST}, 1);
+    return start_piece(request, request->kind == REQUEST_READ ? IORING_OP_READ : IORING_OP_WRITE);
 }
 
 /* Takes bytes that were moved from the front of the pieces. */
@@ -92,9 +106,9 @@ static bool is_direct_end(const struct file_request *request)
 
 int transfer_done(struct file_request *request, int32_t res, int *ret_error)
 {
-    if (likely(res > 0)) {
+    if (res > 0) {
         request->done += (uint32_t)res;
-        if (likely(request->done == request->size) || (request->flags & REQUEST_SOME) != 0 || is_direct_end(request))
+        if (request->done == request->size || (request->flags & REQUEST_SOME) != 0 || is_direct_end(request))
             return 0;
         if ((request->flags & REQUEST_VECTOR) != 0)
             vector_advance(request, (size_t)res);
@@ -141,8 +155,26 @@ static int check_transfer(enum request_kind kind, uint64_t size, int64_t offset,
     return 0;
 }
 
-static inline int transfer(struct loop_file *file, const char *call, enum request_kind kind, void *buf, size_t size,
-                           int64_t offset, uint32_t flags, loop_file_cb *cb, void *arg)
+/* As request_begin(), which this is for all that is rare, without a call for what is not. */
+static inline __attribute__((always_inline)) int transfer_begin(struct file_request *request, enum request_kind kind)
+{
+    loop_id id;
+
+    if (unlikely((request->flags & REQUEST_POSITION) != 0))
+        return request_begin(request);
+    id = start_piece(request, kind == REQUEST_READ ? IORING_OP_READ : IORING_OP_WRITE);
+    if (unlikely(id < 0)) {
+        request_free(request);
+        return (int)id;
+    }
+    request_started(request, id);
+    request_count(request);
+    return 0;
+}
+
+static inline __attribute__((always_inline)) int transfer(struct loop_file *file, const char *call,
+                                                          enum request_kind kind, void *buf, size_t size,
+                                                          int64_t offset, uint32_t flags, loop_file_cb *cb, void *arg)
 {
     struct file_request *request;
     int                  r = file_check(file, call);
@@ -158,7 +190,7 @@ static inline int transfer(struct loop_file *file, const char *call, enum reques
     request->size = size;
     request->offset = offset;
     request->flags = flags | turn_flags(file, kind, offset) | (kind == REQUEST_WRITE ? write_flags(file) : 0);
-    return request_begin(request);
+    return transfer_begin(request, kind);
 }
 
 int loop_file_read(struct loop_file *file, void *buf, size_t size, int64_t offset, uint32_t flags, loop_file_cb *cb,
@@ -211,6 +243,7 @@ static int transfer_vector(struct loop_file *file, const char *call, enum reques
     request->iov = request->heap;
     if (iov_count > 0)
         memcpy(request->iov, iov, iov_count * sizeof(iov[0]));
+    request->iov_at = 0;
     request->iov_count = (uint32_t)iov_count;
     request->size = (uint64_t)size;
     request->offset = offset;

@@ -559,7 +559,7 @@ static loop_id start_with_deadline(struct loop *loop, const struct op_sqe *model
 
     loop->pool.plain.free = context->arg;
     context->brief = context_brief_of(model->opcode, op_fd_of(model->fd, model->flags));
-    context->flags = CONTEXT_DEADLINE;
+    context->flags = CONTEXT_DEADLINE | model->context_flags;
     context->cb = cb;
     context->arg = arg;
     context->deadline.deadline_ns = ns_add(loop_time(loop), timeout_ns);
@@ -574,7 +574,7 @@ static loop_id start_with_deadline(struct loop *loop, const struct op_sqe *model
 static __attribute__((noinline)) loop_id start_long(struct loop *loop, const char *call, const struct op_sqe *model,
                                                     loop_cb *cb, void *arg, const struct loop_terms *terms)
 {
-    struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg};
+    struct op_request request = {.kind = CONTEXT_ONE_SHOT, .cb = cb, .arg = arg, .flags = model->context_flags};
 
     if (terms != NULL && loop != NULL && may_start_with_deadline(loop, model, cb, terms))
         return start_with_deadline(loop, model, cb, arg, terms->timeout_ns);

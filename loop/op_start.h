@@ -25,6 +25,7 @@ struct op_sqe {
     uint32_t op_flags;
     uint16_t buf_group;
     uint32_t file_index;
+    uint16_t context_flags; /* enum context_flags that its context begins with; nothing for direct mode */
 };
 
 struct op_request {
@@ -117,7 +118,8 @@ static inline __attribute__((always_inline)) loop_id op_start(struct loop *loop,
         if (unlikely(context == NULL || --loop->sqe_room < 0))
             goto rare;
         loop->pool.plain.free = context->arg;
-        context->brief = context_brief_of(model.opcode, op_fd_of(model.fd, model.flags));
+        context->brief = context_brief_of(model.opcode, op_fd_of(model.fd, model.flags)) | (uint64_t)model.context_flags
+                                                                                               << BRIEF_FLAGS;
         context->cb = cb;
         context->arg = arg;
         user_data = context->id;
