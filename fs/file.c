@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <ringloop/fixed.h>
 #include <ringloop/op_file.h>
 #include <ringloop/op_path.h>
 #include <string.h>
@@ -16,7 +17,8 @@ _Static_assert((int)LOOP_PATH_NO_XDEV == RESOLVE_NO_XDEV && (int)LOOP_PATH_NO_MA
                "as the kernel has them");
 
 enum { WAITING_DEFAULT = 1024 };
-static const uint32_t flags_all = LOOP_FILE_SYNC_EACH | LOOP_FILE_SYNC_CLOSE | LOOP_FILE_SYNC_DATA | LOOP_FILE_KEEP_FD;
+static const uint32_t flags_all =
+    LOOP_FILE_SYNC_EACH | LOOP_FILE_SYNC_CLOSE | LOOP_FILE_SYNC_DATA | LOOP_FILE_KEEP_FD | LOOP_FILE_REGISTERED;
 static const uint32_t resolve_all =
     LOOP_PATH_NO_XDEV | LOOP_PATH_NO_MAGICLINKS | LOOP_PATH_NO_SYMLINKS | LOOP_PATH_BENEATH | LOOP_PATH_IN_ROOT;
 static const struct loop_file_options defaults;
@@ -30,6 +32,26 @@ struct file_opening {
 
 /* What a close does next. */
 enum close_step { CLOSE_DRAIN, CLOSE_SYNC, CLOSE_FD, CLOSE_TELL };
+
+/* ---- the slot */
+
+/* Reads and writes go by a slot of the loop's table if one is to be had, else by the descriptor. */
+static void slot_take(struct loop_file *file)
+{
+    int slot = -ENXIO;
+
+    if ((file->priv.flags & LOOP_FILE_REGISTERED) != 0)
+        slot = loop_file_register(file_loop(file), file->priv.fd);
+    file->priv.transfer_fd = slot < 0 ? file->priv.fd : slot;
+}
+
+/* Before the descriptor is closed: its number may be another file's then. */
+static void slot_give_back(struct loop_file *file)
+{
+    if (file->priv.transfer_fd >= 0 && file->priv.transfer_fd != file->priv.fd)
+        (void)loop_file_unregister(file_loop(file), file->priv.transfer_fd);
+    file->priv.transfer_fd = -1;
+}
 
 /* ---- closing */
 
@@ -118,8 +140,10 @@ static void finish_close(struct loop_file *file)
 /* Goes from step to step as far as nothing has to be waited for. */
 static void close_on(struct loop_file *file)
 {
-    if (file->priv.close_step == CLOSE_DRAIN)
+    if (file->priv.close_step == CLOSE_DRAIN) {
+        slot_give_back(file);
         file->priv.close_step = sync_is_owed(file) ? CLOSE_SYNC : CLOSE_FD;
+    }
     if (file->priv.close_step == CLOSE_FD && (file->priv.fd <= 2 || (file->priv.flags & LOOP_FILE_KEEP_FD) != 0))
         file->priv.close_step = CLOSE_TELL;
     if (file->priv.close_step == CLOSE_TELL)
@@ -212,6 +236,7 @@ static void file_init(struct loop *loop, struct loop_file *file, const struct lo
         .waiting_max = options->waiting_max == 0 ? WAITING_DEFAULT : options->waiting_max,
         .flags = options->flags,
         .fd = -1,
+        .transfer_fd = -1,
     };
     link_list_init(&file->priv.running);
     link_list_init(&file->priv.queue);
@@ -245,6 +270,7 @@ int loop_file_adopt(struct loop *loop, struct loop_file *file, int fd, const str
     file->priv.fd = fd;
     file->priv.state = FILE_OPEN;
     file->priv.flags |= flags_of_open((uint64_t)flags);
+    slot_take(file);
     return 0;
 }
 
@@ -272,6 +298,8 @@ static void opened(struct loop *loop, const struct loop_result *result, void *ar
         res = -EOWNERDEAD; /* perhaps by us */
     if (res >= 0)
         file->priv.fd = res;
+    if (res >= 0 && !closing)
+        slot_take(file);
     if (!closing)
         file->priv.state = res < 0 ? FILE_FAILED : FILE_OPEN;
     file->priv.flags |= flags_of_open(opening->how.flags);

@@ -31,7 +31,7 @@ static int64_t offset_of(const struct file_request *request)
 static loop_id start_pieces(struct file_request *request, const struct iovec *iov, uint32_t count)
 {
     struct loop *loop = file_loop(request->file);
-    int          fd = request->file->priv.fd, few = (int)(count < IOV_MAX ? count : IOV_MAX);
+    int          fd = request->file->priv.transfer_fd, few = (int)(count < IOV_MAX ? count : IOV_MAX);
     int64_t      offset = offset_of(request);
 
     if (request->kind == REQUEST_READ)
@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) loop_id start_piece(struct file_req
 {
     uint64_t left = request->size - request->done;
 
-    return op_start_on_fd(file_loop(request->file), __func__, request->file->priv.fd,
+    return op_start_on_fd(file_loop(request->file), __func__, request->file->priv.transfer_fd,
                           (struct op_sqe){.opcode = opcode,
                                           .off = (uint64_t)offset_of(request),
                                           .addr = (uint64_t)(uintptr_t)(request->buf + request->done),

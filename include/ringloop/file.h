@@ -53,7 +53,13 @@ enum loop_file_flags {
     LOOP_FILE_SYNC_CLOSE = 1u << 1, /* a close syncs before, if anything was written */
     LOOP_FILE_SYNC_DATA = 1u << 2,  /* both by fdatasync(2): times of the file may be lost, its size is not */
     LOOP_FILE_KEEP_FD = 1u << 3,    /* the descriptor stays open at close, and is yours again in the close callback */
+    LOOP_FILE_REGISTERED = 1u << 4, /* reads and writes by a slot of the loop's table, which cost less */
 };
+
+/* LOOP_FILE_REGISTERED: from its opening until its close callback the file stands in an own slot of the loop's table
+ * (loop_files_init() in fixed.h); loop_file_lookup() finds it by loop_file_fd(). The slot is the file's: leave it as it
+ * is. Without a table, without a free slot (loop_files_stats.own_full), or if the descriptor has a slot already, all
+ * goes by the descriptor, and nothing else differs. */
 
 struct loop_file_options {
     uint32_t flags               LOOP_ZERO; /* enum loop_file_flags; unknown bits give -EINVAL */
@@ -88,6 +94,7 @@ struct loop_file {
         uint32_t              generation; /* syncs asked for */
         uint32_t              flags;      /* enum loop_file_flags, and the library's own */
         int                   fd, sync_error, close_error;
+        int                   transfer_fd; /* of reads and writes: fd, or its slot */
         uint8_t               state, close_step;
         bool                  changed; /* since it was opened */
     } priv;

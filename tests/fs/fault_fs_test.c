@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <ringloop/fixed.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,10 +131,11 @@ static void file_opened(struct loop_file *file, int error)
 
 static void files_start(struct loop *loop)
 {
-    const struct loop_file_options options = {.flags = LOOP_FILE_SYNC_EACH | LOOP_FILE_SYNC_CLOSE,
-                                              .on_close = file_closed};
+    const struct loop_file_options options = {
+        .flags = LOOP_FILE_SYNC_EACH | LOOP_FILE_SYNC_CLOSE | LOOP_FILE_REGISTERED, .on_close = file_closed};
 
     memset(&files, 0, sizeof(files));
+    ck_assert_int_le(loop_files_init(loop, NULL), 0); /* without a table the descriptor does */
     if (thing_began(&files.open, loop_file_open(loop, &files.file, AT_FDCWD, "new", O_RDWR | O_CREAT | O_TRUNC, 0644,
                                                 &options, file_opened)))
         thing_began(&files.closed, 0); /* by the scene, or by the loop */
@@ -191,12 +193,13 @@ static void reading_closed(struct loop_file *file, int error)
 static void readers_start(struct loop *loop)
 {
     const struct loop_reader_options records = {.delimiter = "\n", .delimiter_size = 1, .chunk_bytes = 4096};
+    const struct loop_file_options   options = {.flags = LOOP_FILE_REGISTERED, .on_close = reading_closed};
     int                              fd = open("big", O_RDONLY | O_CLOEXEC);
 
     memset(&reading, 0, sizeof(reading));
     ck_assert_int_ge(fd, 0);
-    if (!thing_began(&reading.closed, loop_file_adopt(loop, &reading.file, fd,
-                                                      &(struct loop_file_options){.on_close = reading_closed}))) {
+    ck_assert_int_le(loop_files_init(loop, NULL), 0);
+    if (!thing_began(&reading.closed, loop_file_adopt(loop, &reading.file, fd, &options))) {
         test_close(fd);
         return;
     }

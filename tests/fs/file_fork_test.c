@@ -3,6 +3,7 @@
 #include "tests/fs/whole_world.h"
 
 #include <pthread.h>
+#include <ringloop/fixed.h>
 #include <ringloop/fork.h>
 #include <sys/wait.h>
 
@@ -46,6 +47,33 @@ enum { READS = 20, WRITES = 20, SIZE = 4096 };
 static struct note reads[READS], writes[WRITES], appended[WRITES], synced, opened, made, closed;
 static uint8_t     data[READS][SIZE], source[SIZE];
 
+/* Another file in the slot of this one is what is read. */
+static bool reads_by_the_slot(void)
+{
+    int         slot = loop_file_lookup(world_loop, loop_file_fd(&file)), fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    struct note note = {0};
+    uint8_t     byte = 1;
+
+    if (slot < 0 || loop_file_register_at(world_loop, slot, fd) != slot || close(fd) != 0 ||
+        loop_file_read(&file, &byte, 1, 1, 0, note_cb, &note) != 0)
+        return false;
+    for (int i = 0; i < 20000 && note.calls == 0; i++)
+        (void)loop_run(world_loop, LOOP_RUN_ONCE);
+    return note.calls == 1 && note.error == 0 && byte == 0;
+}
+
+/* In a slot, if slotted. */
+static void open_slotted(bool slotted)
+{
+    const struct loop_file_options options = {.flags = slotted ? LOOP_FILE_REGISTERED : 0};
+
+    if (slotted)
+        ck_assert_int_eq(loop_files_init(world_loop, NULL), 0);
+    ck_assert_int_eq(loop_file_adopt(world_loop, &file, open("a", O_RDWR | O_CLOEXEC), &options), 0);
+}
+
+static bool slotted_now;
+
 static void child_of_transfers(void)
 {
     uint32_t dead = 0;
@@ -61,6 +89,7 @@ static void child_of_transfers(void)
     }
     true_here(dead > 0);
     true_here(synced.calls == 1 && synced.error == 0);
+    true_here(!slotted_now || reads_by_the_slot());
     file.data = &closed;
     loop_file_close(&file, note_event);
     run_here();
@@ -69,7 +98,7 @@ static void child_of_transfers(void)
 }
 
 /* Goal: what was in flight at a fork: reads are done in both, what changes the file only in the parent. Method: lines
- * appended by both would stand there twice. */
+ * appended by both would stand there twice. From 2 on the file stands in the table of the loop. */
 START_TEST(transfers)
 {
     size_t size;
@@ -77,7 +106,8 @@ START_TEST(transfers)
 
     pattern_fill(source, SIZE, 1);
     scratch_write("a", source, SIZE);
-    file_open(&file, "a", O_RDWR, NULL);
+    slotted_now = _i >= 2;
+    open_slotted(slotted_now);
     for (int i = 0; i < READS; i++)
         ck_assert_int_eq(loop_file_read(&file, data[i], SIZE, 0, 0, note_cb, &reads[i]), 0);
     for (int i = 0; i < WRITES; i++) {
@@ -85,7 +115,7 @@ START_TEST(transfers)
         ck_assert_int_eq(loop_file_write(&file, "y", 1, LOOP_FILE_END, 0, note_cb, &appended[i]), 0);
     }
     ck_assert_int_eq(loop_file_sync(&file, note_cb, &synced), 0);
-    if (_i == 1)
+    if (_i % 2 == 1)
         (void)loop_submit(world_loop);
     in_child(child_of_transfers);
     ck_assert_uint_eq(reads[0].calls, 0);
@@ -97,6 +127,7 @@ START_TEST(transfers)
         note_is(&appended[i], 0, 1);
     }
     note_is(&synced, 0, 0);
+    ck_assert(!slotted_now || reads_by_the_slot());
     ck_assert_int_eq(file_close(&file), 0);
     found = scratch_read("a", &size);
     ck_assert_uint_ge(size, SIZE + WRITES);
@@ -228,7 +259,7 @@ START_TEST(another_thread)
 
     pattern_fill(source, SIZE, 1);
     scratch_write("a", source, SIZE);
-    ck_assert_int_eq(loop_file_adopt(world_loop, &file, open("a", O_RDWR | O_CLOEXEC), NULL), 0);
+    open_slotted(_i % 2 == 1);
     for (int i = 0; i < READS; i++) {
         ck_assert_int_eq(loop_file_read(&file, data[i], SIZE, 0, 0, note_cb, &reads[i]), 0);
         ck_assert_int_eq(loop_file_write(&file, "y", 1, LOOP_FILE_END, 0, note_cb, &appended[i]), 0);
@@ -245,6 +276,7 @@ START_TEST(another_thread)
     note_is(&synced, 0, 0);
     ck_assert_uint_eq(told.calls, 1);
     ck_assert(told.error == 0 || told.error == -EOWNERDEAD);
+    ck_assert(_i % 2 == 0 || reads_by_the_slot());
     ck_assert_int_eq(file_close(&file), 0);
     free(scratch_read("a", &size));
     ck_assert_uint_eq(size, SIZE + READS);
@@ -258,7 +290,7 @@ Suite *test_suite(void)
     TCase *thread = test_case(suite, "thread");
 
     tcase_add_checked_fixture(child, world_open, world_close);
-    tcase_add_loop_test(child, transfers, 0, 2);
+    tcase_add_loop_test(child, transfers, 0, 4);
     tcase_add_test(child, opens_and_closes);
     tcase_add_loop_test(child, reading_goes_on, 0, 8);
     tcase_add_test(child, replacement_is_the_parents);

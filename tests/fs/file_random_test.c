@@ -5,6 +5,8 @@
  * flight together, a callback says what the file holds. */
 #include "tests/fs/file_world.h"
 
+#include <ringloop/fixed.h>
+
 enum {
     AT_POSITION = 1 << 17,
     FIXED = 2 * AT_POSITION,
@@ -332,8 +334,12 @@ static void open_file(void)
     struct loop_file_options options = {.flags = kind == SYNCED ? LOOP_FILE_SYNC_EACH | LOOP_FILE_SYNC_DATA : 0,
                                         .waiting_max = kind == FEW ? WAITING_MOST : 0};
 
+    if (random_below(2) == 0)
+        options.flags |= LOOP_FILE_REGISTERED;
+
     test_loop_free(world_loop);
     world_loop = test_loop_new(&(struct loop_options){.ops_max = kind == CROWDED ? OPS_MOST : 0});
+    ck_assert_int_eq(loop_files_init(world_loop, NULL), 0);
     scratch_write("a", model, FIXED);
     model_size = size_most = FIXED;
     file_open(&file, "a", O_RDWR, &options);
