@@ -30,8 +30,10 @@ static void parse(struct file_bench *bench, int argc, char **argv, const struct 
             bench->depth = (uint32_t)cli_number(option, value, 1, FILE_DEPTH_MAX);
         else if (strcmp(option, "--direct") == 0)
             bench->direct = cli_number(option, value, 0, 1) == 1;
-        else if (strcmp(option, "--fixed") == 0 && contender->has_fixed)
+        else if (strcmp(option, "--fixed") == 0 && contender->is_ringloop)
             bench->fixed = cli_number(option, value, 0, 1) == 1;
+        else if (strcmp(option, "--object") == 0 && contender->is_ringloop)
+            bench->object = cli_number(option, value, 0, 1) == 1;
         else if (strcmp(option, "--verify") == 0)
             bench->verify = cli_number(option, value, 0, 1) == 1;
         else if (strcmp(option, "--ops") == 0)

@@ -1,9 +1,11 @@
 /* bench/file/file.h: the file bench; each contender supplies struct file_contender and calls file_main.
  *
- * PROGRAM --file PATH [--mib N] [--depth N] [--direct 0|1] [--fixed 0|1] [--verify 0|1] [--ops N]
+ * PROGRAM --file PATH [--mib N] [--depth N] [--direct 0|1] [--fixed 0|1] [--object 0|1]
+ *         [--verify 0|1] [--ops N]
  * Reads ops random blocks of 4 KiB of one file of so many MiB, made where it is missing: depth readers, each of which
  * has one read in flight and starts the next when that is done. Cached: all of it is in the page cache; direct: by
- * O_DIRECT, and none of it is. fixed: a registered file and registered buffers. Prints one JSON line.
+ * O_DIRECT, and none of it is. fixed: a registered file and registered buffers; object: through a file object. Prints
+ * one JSON line.
  *
  * The begin and the end of every block are compared with what belongs there; with verify all of it. */
 #ifndef BENCH_FILE_FILE_H
@@ -32,7 +34,7 @@ struct file_bench {
     uint64_t      blocks; /* of the file */
     uint64_t      ops;
     uint32_t      depth;
-    bool          direct, fixed, verify;
+    bool          direct, fixed, object, verify;
     int           fd;
     uint64_t      started, finished, last; /* so many are to be started by the end of this run */
     struct random random;
@@ -40,7 +42,7 @@ struct file_bench {
 };
 
 struct file_contender {
-    bool has_fixed; /* knows --fixed */
+    bool is_ringloop; /* knows --fixed and --object */
     /* May replace the readers' buffers by its own, of FILE_BLOCK bytes each and aligned to that. */
     void (*open)(struct file_bench *bench);
     /* Starts every reader by reader_next(), and returns when the last read has ended. */

@@ -1,20 +1,19 @@
 /* File reads on ringloop: the callback of a read starts the reader's next. With --fixed by a registered file, into
- * registered buffers. */
+ * registered buffers; with --object through a file object, with both through one that has a slot of the table. */
 #include <ringloop.h>
 
 #include "file/file.h"
 
-static struct loop *loop;
-static int          fd;
-static int          indexes[FILE_DEPTH_MAX]; /* of the registered buffers */
+static struct loop     *loop;
+static struct loop_file file;
+static int              fd;
+static int              indexes[FILE_DEPTH_MAX]; /* of the registered buffers */
 
 static void register_all(struct file_bench *bench)
 {
     const struct loop_fixed_buffers_options options = {.count = bench->depth, .size = FILE_BLOCK};
-    int                                     result = loop_files_init(loop, NULL);
+    int                                     result;
 
-    if (result < 0)
-        die_errno(-result, "loop_files_init");
     fd = loop_file_register(loop, bench->fd);
     if (fd < 0)
         die_errno(-fd, "loop_file_register");
@@ -31,6 +30,17 @@ static void register_all(struct file_bench *bench)
     }
 }
 
+static void open_object(struct file_bench *bench)
+{
+    const struct loop_file_options options = {.flags = LOOP_FILE_KEEP_FD | LOOP_FILE_REGISTERED};
+    int                            result = loop_file_adopt(loop, &file, bench->fd, &options);
+
+    if (result < 0)
+        die_errno(-result, "loop_file_adopt");
+    if (bench->fixed != (loop_file_lookup(loop, bench->fd) >= 0))
+        die("the file object has a slot, or has none, against what was asked for");
+}
+
 static void open_loop(struct file_bench *bench)
 {
     int result = loop_create(&loop, NULL);
@@ -38,7 +48,11 @@ static void open_loop(struct file_bench *bench)
     if (result < 0)
         die_errno(-result, "loop_create");
     fd = bench->fd;
-    if (bench->fixed)
+    if (bench->fixed && (result = loop_files_init(loop, NULL)) < 0)
+        die_errno(-result, "loop_files_init");
+    if (bench->object)
+        open_object(bench);
+    else if (bench->fixed)
         register_all(bench);
 }
 
@@ -51,6 +65,13 @@ static void on_read(struct loop *on_loop, const struct loop_result *result, void
     start(arg);
 }
 
+static void on_object_read(struct loop_file *of_file, int error, uint64_t count, void *arg)
+{
+    (void)of_file;
+    reader_done(arg, error < 0 ? error : (int64_t)count);
+    start(arg);
+}
+
 static void start(struct reader *reader)
 {
     struct file_bench *bench = reader->bench;
@@ -60,7 +81,9 @@ static void start(struct reader *reader)
     if (!reader_next(reader))
         return;
     offset = (int64_t)reader_offset(reader);
-    if (bench->fixed)
+    if (bench->object)
+        id = loop_file_read(&file, reader->buffer, FILE_BLOCK, offset, 0, on_object_read, reader);
+    else if (bench->fixed)
         id = loop_read_fixed(loop, fd, reader->buffer, FILE_BLOCK, offset, indexes[reader - bench->reader], on_read,
                              reader, NULL);
     else
@@ -90,7 +113,7 @@ static void close_loop(void)
 
 int main(int argc, char **argv)
 {
-    const struct file_contender contender = {.has_fixed = true, .open = open_loop, .run = run, .close = close_loop};
+    const struct file_contender contender = {.is_ringloop = true, .open = open_loop, .run = run, .close = close_loop};
 
     return file_main(argc, argv, &contender);
 }

@@ -10,6 +10,8 @@ RUNS = 9
 # all CPUs, as its users do; pinned, its threads take turns on one, at less CPU time for each read.
 PROGRAMS = {
     'ringloop': ('file_ringloop', [], True),
+    'ringloop-object': ('file_ringloop', ['--object', '1'], True),
+    'ringloop-slot': ('file_ringloop', ['--object', '1', '--fixed', '1'], True),
     'ringloop-fixed': ('file_ringloop', ['--fixed', '1'], True),
     'liburing': ('file_liburing', [], True),
     'libuv': ('file_libuv', [], False),
