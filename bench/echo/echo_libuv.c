@@ -5,10 +5,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
-#include "common/cli.h"
-#include "common/server.h"
+#include "common/uv_server.h"
 
 struct connection {
     uv_tcp_t tcp; /* first: the handle's address is the connection's */
@@ -24,12 +22,6 @@ struct rest {
 
 static struct server_stats stats;
 static char                read_buffer[SERVER_READ_BYTES];
-
-static void must(int result, const char *what)
-{
-    if (result < 0)
-        die("%s: %s", what, uv_strerror(result));
-}
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -63,7 +55,7 @@ static void on_written(uv_write_t *write, int status)
     stats.sends++;
     if (connection->paused && uv_stream_get_write_queue_size(stream) <= SERVER_UNSENT_RESUME) {
         connection->paused = false;
-        must(uv_read_start(stream, on_alloc, on_read), "uv_read_start");
+        uv_must(uv_read_start(stream, on_alloc, on_read), "uv_read_start");
     }
     if (connection->ended && uv_stream_get_write_queue_size(stream) == 0)
         connection_close(stream);
@@ -79,7 +71,7 @@ static void write_rest(uv_stream_t *stream, const char *bytes, size_t length)
         die("no memory for unsent bytes");
     memcpy(rest->bytes, bytes, length);
     buffer = uv_buf_init((char *)rest->bytes, (unsigned int)length);
-    must(uv_write(&rest->write, stream, &buffer, 1, on_written), "uv_write");
+    uv_must(uv_write(&rest->write, stream, &buffer, 1, on_written), "uv_write");
 }
 
 static void echo(uv_stream_t *stream, char *bytes, size_t length)
@@ -127,20 +119,14 @@ static void on_connection(uv_stream_t *listener, int status)
 {
     struct connection *connection;
 
-    must(status, "connection");
+    uv_must(status, "connection");
     connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
         die("no memory for a connection");
-    must(uv_tcp_init(listener->loop, &connection->tcp), "uv_tcp_init");
-    must(uv_accept(listener, (uv_stream_t *)&connection->tcp), "uv_accept");
-    must(uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read), "uv_read_start");
+    uv_must(uv_tcp_init(listener->loop, &connection->tcp), "uv_tcp_init");
+    uv_must(uv_accept(listener, (uv_stream_t *)&connection->tcp), "uv_accept");
+    uv_must(uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read), "uv_read_start");
     stats.connections++;
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-    (void)number;
-    uv_stop(handle->loop);
 }
 
 int main(int argc, char **argv)
@@ -149,17 +135,9 @@ int main(int argc, char **argv)
     int                   fd = server_listen(&options);
     uv_loop_t            *loop = uv_default_loop();
     uv_tcp_t              listener;
-    uv_signal_t           terminate, interrupt;
 
-    must(uv_tcp_init(loop, &listener), "uv_tcp_init");
-    must(uv_tcp_open(&listener, fd), "uv_tcp_open");
-    must(uv_listen((uv_stream_t *)&listener, SERVER_BACKLOG, on_connection), "uv_listen");
-    must(uv_signal_init(loop, &terminate), "uv_signal_init");
-    must(uv_signal_start(&terminate, on_signal, SIGTERM), "uv_signal_start");
-    must(uv_signal_init(loop, &interrupt), "uv_signal_init");
-    must(uv_signal_start(&interrupt, on_signal, SIGINT), "uv_signal_start");
-    server_ready(fd);
-    uv_run(loop, UV_RUN_DEFAULT);
+    uv_server_listen(loop, &listener, fd, on_connection);
+    uv_server_run(loop, fd);
     server_stats_print(&options, &stats);
     return 0;
 }

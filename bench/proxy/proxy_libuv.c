@@ -4,10 +4,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
-#include "common/cli.h"
-#include "common/server.h"
+#include "common/uv_server.h"
 
 struct side {
     uv_tcp_t      tcp; /* first: the handle's address is the side's */
@@ -32,12 +30,6 @@ struct rest {
 static struct server_stats stats;
 static struct sockaddr_in  backend_address;
 static char                read_buffer[SERVER_READ_BYTES];
-
-static void must(int result, const char *what)
-{
-    if (result < 0)
-        die("%s: %s", what, uv_strerror(result));
-}
 
 static uv_stream_t *stream_of(struct side *side)
 {
@@ -87,7 +79,7 @@ static void on_written(uv_write_t *write, int status)
     stats.sends++;
     if (from->paused && unsent <= SERVER_UNSENT_RESUME) {
         from->paused = false;
-        must(uv_read_start(stream_of(from), on_alloc, on_read), "uv_read_start");
+        uv_must(uv_read_start(stream_of(from), on_alloc, on_read), "uv_read_start");
     }
 }
 
@@ -101,7 +93,7 @@ static void write_rest(uv_stream_t *to, const char *bytes, size_t length)
         die("no memory for unsent bytes");
     memcpy(rest->bytes, bytes, length);
     buffer = uv_buf_init((char *)rest->bytes, (unsigned int)length);
-    must(uv_write(&rest->write, to, &buffer, 1, on_written), "uv_write");
+    uv_must(uv_write(&rest->write, to, &buffer, 1, on_written), "uv_write");
 }
 
 static void forward(struct side *from, char *bytes, size_t length)
@@ -162,9 +154,9 @@ static void on_connect(uv_connect_t *connect, int status)
         both_close(backend);
         return;
     }
-    must(uv_tcp_nodelay(&backend->tcp, 1), "uv_tcp_nodelay");
-    must(uv_read_start(stream_of(backend), on_alloc, on_read), "uv_read_start");
-    must(uv_read_start(stream_of(backend->other), on_alloc, on_read), "uv_read_start");
+    uv_must(uv_tcp_nodelay(&backend->tcp, 1), "uv_tcp_nodelay");
+    uv_must(uv_read_start(stream_of(backend), on_alloc, on_read), "uv_read_start");
+    uv_must(uv_read_start(stream_of(backend->other), on_alloc, on_read), "uv_read_start");
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -172,28 +164,22 @@ static void on_connection(uv_stream_t *listener, int status)
     struct connection *connection;
     uv_os_fd_t         fd;
 
-    must(status, "connection");
+    uv_must(status, "connection");
     connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
         die("no memory for a connection");
     connection->client = (struct side){.other = &connection->backend, .open = true};
     connection->backend = (struct side){.other = &connection->client, .open = true};
-    must(uv_tcp_init(listener->loop, &connection->client.tcp), "uv_tcp_init");
-    must(uv_tcp_init_ex(listener->loop, &connection->backend.tcp, AF_INET), "uv_tcp_init_ex");
-    must(uv_fileno((uv_handle_t *)&connection->backend.tcp, &fd), "uv_fileno");
+    uv_must(uv_tcp_init(listener->loop, &connection->client.tcp), "uv_tcp_init");
+    uv_must(uv_tcp_init_ex(listener->loop, &connection->backend.tcp, AF_INET), "uv_tcp_init_ex");
+    uv_must(uv_fileno((uv_handle_t *)&connection->backend.tcp, &fd), "uv_fileno");
     server_window(fd);
     connection->client.tcp.data = connection->backend.tcp.data = connection;
-    must(uv_accept(listener, stream_of(&connection->client)), "uv_accept");
-    must(uv_tcp_connect(&connection->connect, &connection->backend.tcp, (const struct sockaddr *)&backend_address,
-                        on_connect),
-         "uv_tcp_connect");
+    uv_must(uv_accept(listener, stream_of(&connection->client)), "uv_accept");
+    uv_must(uv_tcp_connect(&connection->connect, &connection->backend.tcp, (const struct sockaddr *)&backend_address,
+                           on_connect),
+            "uv_tcp_connect");
     stats.connections++;
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-    (void)number;
-    uv_stop(handle->loop);
 }
 
 int main(int argc, char **argv)
@@ -202,16 +188,10 @@ int main(int argc, char **argv)
     int                   fd = server_listen(&options);
     uv_loop_t            *loop = uv_default_loop();
     uv_tcp_t              listener;
-    uv_signal_t           terminate;
 
-    must(uv_ip4_addr("127.0.0.1", options.backend, &backend_address), "uv_ip4_addr");
-    must(uv_tcp_init(loop, &listener), "uv_tcp_init");
-    must(uv_tcp_open(&listener, fd), "uv_tcp_open");
-    must(uv_listen((uv_stream_t *)&listener, SERVER_BACKLOG, on_connection), "uv_listen");
-    must(uv_signal_init(loop, &terminate), "uv_signal_init");
-    must(uv_signal_start(&terminate, on_signal, SIGTERM), "uv_signal_start");
-    server_ready(fd);
-    uv_run(loop, UV_RUN_DEFAULT);
+    uv_must(uv_ip4_addr("127.0.0.1", options.backend, &backend_address), "uv_ip4_addr");
+    uv_server_listen(loop, &listener, fd, on_connection);
+    uv_server_run(loop, fd);
     server_stats_print(&options, &stats);
     return 0;
 }

@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <uv.h>
 
-#include "common/cli.h"
-#include "common/server.h"
+#include "common/uv_server.h"
 #include "resp_session.h"
 
 enum { UNSENT_MAX = RESP_OUTPUT_ENOUGH };
@@ -33,12 +31,6 @@ static struct resp_store  *store;
 static uv_loop_t          *loop;
 static struct server_stats stats;
 static char                read_buffer[SERVER_READ_BYTES];
-
-static void must(int result, const char *what)
-{
-    if (result < 0)
-        die("%s: %s", what, uv_strerror(result));
-}
 
 static uint64_t now_ms(void *arg)
 {
@@ -71,8 +63,8 @@ static void *expiry_start(void *arg, struct resp_entry *entry, uint64_t delay_ms
     if (expiry == NULL)
         return NULL;
     expiry->entry = entry;
-    must(uv_timer_init(loop, &expiry->timer), "uv_timer_init");
-    must(uv_timer_start(&expiry->timer, on_expiry, delay_ms, 0), "uv_timer_start");
+    uv_must(uv_timer_init(loop, &expiry->timer), "uv_timer_init");
+    uv_must(uv_timer_start(&expiry->timer, on_expiry, delay_ms, 0), "uv_timer_start");
     return expiry;
 }
 
@@ -123,7 +115,7 @@ static void write_rest(struct client *client, struct resp_output *output, size_t
         die("no memory for unsent replies");
     pending->bytes = output->bytes;
     *output = (struct resp_output){0};
-    must(uv_write(&pending->write, (uv_stream_t *)&client->tcp, &buffer, 1, on_written), "uv_write");
+    uv_must(uv_write(&pending->write, (uv_stream_t *)&client->tcp, &buffer, 1, on_written), "uv_write");
 }
 
 /* False: the connection is broken. */
@@ -186,7 +178,7 @@ static void serve(struct client *client, const void *bytes, size_t size)
         uv_read_stop((uv_stream_t *)&client->tcp);
     } else if (client->waits) {
         client->waits = false;
-        must(uv_read_start((uv_stream_t *)&client->tcp, on_alloc, on_read), "uv_read_start");
+        uv_must(uv_read_start((uv_stream_t *)&client->tcp, on_alloc, on_read), "uv_read_start");
     }
 }
 
@@ -209,20 +201,14 @@ static void on_connection(uv_stream_t *listener, int status)
 {
     struct client *client;
 
-    must(status, "connection");
+    uv_must(status, "connection");
     client = calloc(1, sizeof(*client));
     if (client == NULL)
         die("no memory for a client");
-    must(uv_tcp_init(loop, &client->tcp), "uv_tcp_init");
-    must(uv_accept(listener, (uv_stream_t *)&client->tcp), "uv_accept");
-    must(uv_read_start((uv_stream_t *)&client->tcp, on_alloc, on_read), "uv_read_start");
+    uv_must(uv_tcp_init(loop, &client->tcp), "uv_tcp_init");
+    uv_must(uv_accept(listener, (uv_stream_t *)&client->tcp), "uv_accept");
+    uv_must(uv_read_start((uv_stream_t *)&client->tcp, on_alloc, on_read), "uv_read_start");
     stats.connections++;
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-    (void)number;
-    uv_stop(handle->loop);
 }
 
 int main(int argc, char **argv)
@@ -231,19 +217,13 @@ int main(int argc, char **argv)
     struct server_options   options = server_init(argc, argv);
     int                     fd = server_listen(&options);
     uv_tcp_t                listener;
-    uv_signal_t             terminate;
 
     loop = uv_default_loop();
     store = resp_store_new(&clock);
     if (store == NULL)
         die("no memory");
-    must(uv_tcp_init(loop, &listener), "uv_tcp_init");
-    must(uv_tcp_open(&listener, fd), "uv_tcp_open");
-    must(uv_listen((uv_stream_t *)&listener, SERVER_BACKLOG, on_connection), "uv_listen");
-    must(uv_signal_init(loop, &terminate), "uv_signal_init");
-    must(uv_signal_start(&terminate, on_signal, SIGTERM), "uv_signal_start");
-    server_ready(fd);
-    uv_run(loop, UV_RUN_DEFAULT);
+    uv_server_listen(loop, &listener, fd, on_connection);
+    uv_server_run(loop, fd);
     server_stats_print(&options, &stats);
     return 0;
 }

@@ -2,9 +2,8 @@
  * socket does not take is copied into a uv_udp_send. */
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
-#include "common/cli.h"
+#include "common/uv_server.h"
 #include "udp/udp_server.h"
 
 enum { SLOT_BYTES = 64 * 1024, SLOTS = 20 }; /* as libuv divides the buffer */
@@ -18,12 +17,6 @@ struct rest {
 static struct server_stats stats;
 static char                receive_buffer[SLOTS * SLOT_BYTES];
 
-static void must(int result, const char *what)
-{
-    if (result < 0)
-        die("%s: %s", what, uv_strerror(result));
-}
-
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 {
     (void)handle, (void)suggested;
@@ -32,7 +25,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 
 static void on_sent(uv_udp_send_t *send, int status)
 {
-    must(status, "send");
+    uv_must(status, "send");
     stats.sends++;
     free(send); /* first in struct rest */
 }
@@ -46,7 +39,7 @@ static void send_rest(uv_udp_t *socket, const char *bytes, size_t length, const 
         die("no memory for a datagram");
     memcpy(rest->bytes, bytes, length);
     buffer = uv_buf_init((char *)rest->bytes, (unsigned int)length);
-    must(uv_udp_send(&rest->send, socket, &buffer, 1, address, on_sent), "uv_udp_send");
+    uv_must(uv_udp_send(&rest->send, socket, &buffer, 1, address, on_sent), "uv_udp_send");
 }
 
 static void on_message(uv_udp_t *socket, ssize_t length, const uv_buf_t *buffer, const struct sockaddr *address,
@@ -56,7 +49,7 @@ static void on_message(uv_udp_t *socket, ssize_t length, const uv_buf_t *buffer,
     int      sent;
 
     (void)flags;
-    must((int)length, "receive");
+    uv_must((int)length, "receive");
     if (address == NULL)
         return; /* nothing more to read */
     stats.receives++;
@@ -67,13 +60,7 @@ static void on_message(uv_udp_t *socket, ssize_t length, const uv_buf_t *buffer,
     else if (sent == UV_EAGAIN)
         send_rest(socket, buffer->base, (size_t)length, address);
     else
-        must(sent, "uv_udp_try_send");
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-    (void)number;
-    uv_stop(handle->loop);
+        uv_must(sent, "uv_udp_try_send");
 }
 
 int main(int argc, char **argv)
@@ -82,17 +69,11 @@ int main(int argc, char **argv)
     int                   fd = udp_server_socket(&options);
     uv_loop_t            *loop = uv_default_loop();
     uv_udp_t              socket;
-    uv_signal_t           terminate, interrupt;
 
-    must(uv_udp_init_ex(loop, &socket, AF_UNSPEC | UV_UDP_RECVMMSG), "uv_udp_init_ex");
-    must(uv_udp_open(&socket, fd), "uv_udp_open");
-    must(uv_udp_recv_start(&socket, on_alloc, on_message), "uv_udp_recv_start");
-    must(uv_signal_init(loop, &terminate), "uv_signal_init");
-    must(uv_signal_start(&terminate, on_signal, SIGTERM), "uv_signal_start");
-    must(uv_signal_init(loop, &interrupt), "uv_signal_init");
-    must(uv_signal_start(&interrupt, on_signal, SIGINT), "uv_signal_start");
-    server_ready(fd);
-    uv_run(loop, UV_RUN_DEFAULT);
+    uv_must(uv_udp_init_ex(loop, &socket, AF_UNSPEC | UV_UDP_RECVMMSG), "uv_udp_init_ex");
+    uv_must(uv_udp_open(&socket, fd), "uv_udp_open");
+    uv_must(uv_udp_recv_start(&socket, on_alloc, on_message), "uv_udp_recv_start");
+    uv_server_run(loop, fd);
     server_stats_print(&options, &stats);
     return 0;
 }
