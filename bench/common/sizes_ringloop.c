@@ -11,19 +11,15 @@ static double context_bytes(void)
 {
     struct loop_stats before, after;
     struct loop      *loop;
-    int               result = loop_create(&loop, NULL);
 
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loop, NULL), "loop_create");
     loop_stats_get(loop, &before);
     for (int i = 0; i < OPS; i++) {
         if (loop_nop(loop, NULL, NULL, NULL) < 0)
             die("loop_nop failed");
     }
     loop_stats_get(loop, &after);
-    result = loop_destroy(loop);
-    if (result < 0)
-        die_errno(-result, "loop_destroy");
+    must(loop_destroy(loop), "loop_destroy");
     return (double)(after.context_bytes - before.context_bytes) / OPS;
 }
 

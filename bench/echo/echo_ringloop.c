@@ -19,12 +19,6 @@ struct connection {
 static struct server_stats stats;
 static int                 signal_sockets[2]; /* written by the signal handler, read by the loop */
 
-static void must(int result, const char *what)
-{
-    if (result < 0)
-        die_errno(-result, "%s", what);
-}
-
 static void on_closed(struct loop_stream *stream)
 {
     free(stream);

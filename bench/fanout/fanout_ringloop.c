@@ -24,18 +24,14 @@ static void done(struct loop_fanout *f, const struct loop_fanout_result *result)
 static void start(struct fanout_job *job)
 {
     const struct loop_fanout_options options = {.mode = job->zero_copy ? LOOP_FANOUT_ZERO_COPY : LOOP_FANOUT_COPY};
-    int result = loop_fanout_send(loop, &fanout, job->fds, job->n, job->payload, job->size, &options, done);
 
-    if (result < 0)
-        die_errno(-result, "loop_fanout_send");
+    must(loop_fanout_send(loop, &fanout, job->fds, job->n, job->payload, job->size, &options, done),
+         "loop_fanout_send");
 }
 
 static void open_loop(struct fanout_job *job)
 {
-    int result = loop_create(&loop, NULL);
-
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loop, NULL), "loop_create");
     fanout.data = job;
 }
 

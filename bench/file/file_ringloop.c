@@ -12,20 +12,15 @@ static int              indexes[FILE_DEPTH_MAX]; /* of the registered buffers */
 static void register_all(struct file_bench *bench)
 {
     const struct loop_fixed_buffers_options options = {.count = bench->depth, .size = FILE_BLOCK};
-    int                                     result;
 
     fd = loop_file_register(loop, bench->fd);
-    if (fd < 0)
-        die_errno(-fd, "loop_file_register");
-    result = loop_fixed_buffers_init(loop, &options);
-    if (result < 0)
-        die_errno(-result, "loop_fixed_buffers_init");
+    must(fd, "loop_file_register");
+    must(loop_fixed_buffers_init(loop, &options), "loop_fixed_buffers_init");
     for (uint32_t i = 0; i < bench->depth; i++) {
         void *data;
 
         indexes[i] = loop_fixed_buffer_borrow(loop, &data);
-        if (indexes[i] < 0)
-            die_errno(-indexes[i], "loop_fixed_buffer_borrow");
+        must(indexes[i], "loop_fixed_buffer_borrow");
         bench->reader[i].buffer = data;
     }
 }
@@ -33,23 +28,18 @@ static void register_all(struct file_bench *bench)
 static void open_object(struct file_bench *bench)
 {
     const struct loop_file_options options = {.flags = LOOP_FILE_KEEP_FD | LOOP_FILE_REGISTERED};
-    int                            result = loop_file_adopt(loop, &file, bench->fd, &options);
 
-    if (result < 0)
-        die_errno(-result, "loop_file_adopt");
+    must(loop_file_adopt(loop, &file, bench->fd, &options), "loop_file_adopt");
     if (bench->fixed != (loop_file_lookup(loop, bench->fd) >= 0))
         die("the file object has a slot, or has none, against what was asked for");
 }
 
 static void open_loop(struct file_bench *bench)
 {
-    int result = loop_create(&loop, NULL);
-
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loop, NULL), "loop_create");
     fd = bench->fd;
-    if (bench->fixed && (result = loop_files_init(loop, NULL)) < 0)
-        die_errno(-result, "loop_files_init");
+    if (bench->fixed)
+        must(loop_files_init(loop, NULL), "loop_files_init");
     if (bench->object)
         open_object(bench);
     else if (bench->fixed)
@@ -88,27 +78,19 @@ static void start(struct reader *reader)
                              reader, NULL);
     else
         id = loop_read(loop, fd, reader->buffer, FILE_BLOCK, offset, on_read, reader, NULL);
-    if (id < 0)
-        die_errno((int)-id, "loop_read");
+    must(id, "loop_read");
 }
 
 static void run(struct file_bench *bench)
 {
-    int result;
-
     for (uint32_t i = 0; i < bench->depth; i++)
         start(&bench->reader[i]);
-    result = loop_run(loop, LOOP_RUN_DEFAULT);
-    if (result < 0)
-        die_errno(-result, "loop_run");
+    must(loop_run(loop, LOOP_RUN_DEFAULT), "loop_run");
 }
 
 static void close_loop(void)
 {
-    int result = loop_destroy(loop);
-
-    if (result < 0)
-        die_errno(-result, "loop_destroy");
+    must(loop_destroy(loop), "loop_destroy");
 }
 
 int main(int argc, char **argv)

@@ -73,8 +73,7 @@ static void prepare(struct loop *loop, const struct nop_options *options, struct
     if (!options->direct)
         return;
     number = loop_handler_register(loop, work->cb, work, 0);
-    if (number < 0)
-        die_errno(-number, "loop_handler_register");
+    must(number, "loop_handler_register");
     work->cb = LOOP_HANDLER(number);
     work->arg = LOOP_VALUE(1);
 }
@@ -87,10 +86,8 @@ int main(int argc, char **argv)
     struct work  work;
     uint64_t     start_ns;
     struct loop *loop;
-    int          result = loop_create(&loop, NULL);
 
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loop, NULL), "loop_create");
     prepare(loop, &options, &work);
     if (options.deadline)
         work.terms = &far;
@@ -98,8 +95,6 @@ int main(int argc, char **argv)
     start_ns = clock_cpu_ns();
     run(loop, &work, options.ops, options.batch);
     nop_report(&options, clock_cpu_ns() - start_ns);
-    result = loop_destroy(loop);
-    if (result < 0)
-        die_errno(-result, "loop_destroy");
+    must(loop_destroy(loop), "loop_destroy");
     return 0;
 }

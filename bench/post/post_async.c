@@ -22,20 +22,13 @@ static void on_ping(struct loop_async *async)
 
 static void open_loop(enum post_mode mode, unsigned index)
 {
-    int result = loop_create(&loops[index], NULL);
-
-    if (result == 0)
-        result = loop_async_open(loops[index], &asyncs[index], NULL, mode == POST_WAKE ? on_wake : on_ping);
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loops[index], NULL), "loop_create");
+    must(loop_async_open(loops[index], &asyncs[index], NULL, mode == POST_WAKE ? on_wake : on_ping), "loop_async_open");
 }
 
 static void run(unsigned index)
 {
-    int result = loop_run(loops[index], LOOP_RUN_DEFAULT);
-
-    if (result < 0)
-        die_errno(-result, "loop_run");
+    must(loop_run(loops[index], LOOP_RUN_DEFAULT), "loop_run");
 }
 
 static void sends(uint64_t count)

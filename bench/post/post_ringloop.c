@@ -30,22 +30,16 @@ static void on_ping(struct loop *loop, void *arg)
 
 static void open_loop(enum post_mode mode, unsigned index)
 {
-    int result = loop_create(&loops[index], NULL);
-
     (void)mode;
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loops[index], NULL), "loop_create");
 }
 
 static void run(unsigned index)
 {
     struct loop_async alive = {0}; /* posts keep the loop alive only while they wait */
-    int               result = loop_async_open(loops[index], &alive, NULL, NULL);
 
-    if (result == 0)
-        result = loop_run(loops[index], LOOP_RUN_DEFAULT);
-    if (result < 0)
-        die_errno(-result, "loop_run");
+    must(loop_async_open(loops[index], &alive, NULL, NULL), "loop_async_open");
+    must(loop_run(loops[index], LOOP_RUN_DEFAULT), "loop_run");
 }
 
 static void send_one(unsigned index, loop_post_cb *cb, uintptr_t number)
@@ -54,8 +48,7 @@ static void send_one(unsigned index, loop_post_cb *cb, uintptr_t number)
 
     while ((result = loop_post(loops[index], cb, (void *)number)) == -ENOBUFS)
         sched_yield();
-    if (result < 0)
-        die_errno(-result, "loop_post");
+    must(result, "loop_post");
 }
 
 static void sends(uint64_t count)

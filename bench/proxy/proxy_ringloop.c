@@ -18,12 +18,6 @@ static struct loop         *loop;
 static struct loop_listener listener;
 static struct loop_address  backend_address;
 
-static void must(int result, const char *what)
-{
-    if (result < 0)
-        die_errno(-result, "%s", what);
-}
-
 static void on_closed(struct loop_stream *stream)
 {
     struct connection *connection = stream->data;

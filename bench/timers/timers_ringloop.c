@@ -15,10 +15,7 @@ static void on_timer(struct loop_timer *timer)
 
 static void open_timers(uint32_t count)
 {
-    int result = loop_create(&loop, NULL);
-
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loop, NULL), "loop_create");
     timers = calloc(count, sizeof(*timers));
     if (timers == NULL)
         die("no memory for %u timers", count);
@@ -56,14 +53,10 @@ static void on_body_timer(struct loop_timer *timer)
 static void run(void (*inside)(void *arg), void *arg)
 {
     struct loop_timer timer = {.data = arg};
-    int               result;
 
     body = inside;
     loop_timer_start(loop, &timer, 0, 0, on_body_timer);
-    result = loop_run(loop, LOOP_RUN_DEFAULT);
-
-    if (result < 0)
-        die_errno(-result, "loop_run");
+    must(loop_run(loop, LOOP_RUN_DEFAULT), "loop_run");
 }
 
 int main(int argc, char **argv)

@@ -10,12 +10,6 @@
 static struct server_stats stats;
 static struct loop        *loop;
 
-static void must(int result, const char *what)
-{
-    if (result < 0)
-        die_errno(-result, "%s", what);
-}
-
 static void on_sent(struct loop_datagram *datagram, int result, void *arg)
 {
     (void)datagram, (void)arg;

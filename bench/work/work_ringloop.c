@@ -8,10 +8,7 @@ static struct loop *loop;
 
 static void open_loop(void)
 {
-    int result = loop_create(&loop, NULL);
-
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loop, NULL), "loop_create");
 }
 
 static int32_t run_item(void *arg)
@@ -23,25 +20,18 @@ static int32_t run_item(void *arg)
 static void told(struct loop *of, const struct loop_result *result, void *arg)
 {
     (void)of;
-    if (result->res < 0)
-        die_errno(-result->res, "an item");
+    must(result->res, "an item");
     work_told((uint32_t)(uintptr_t)arg);
 }
 
 static void start(uint32_t slot)
 {
-    loop_id id = loop_work(loop, LOOP_WORK_DEFAULT, run_item, told, (void *)(uintptr_t)slot, NULL);
-
-    if (id < 0)
-        die_errno((int)-id, "loop_work");
+    must(loop_work(loop, LOOP_WORK_DEFAULT, run_item, told, (void *)(uintptr_t)slot, NULL), "loop_work");
 }
 
 static void run(void)
 {
-    int result = loop_run(loop, LOOP_RUN_DEFAULT);
-
-    if (result < 0)
-        die_errno(-result, "loop_run");
+    must(loop_run(loop, LOOP_RUN_DEFAULT), "loop_run");
 }
 
 int main(int argc, char **argv)

@@ -12,15 +12,10 @@ void workers_pin(void)
 {
     struct io_uring ring;
     cpu_set_t       cpus;
-    int             result;
 
     if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
         die_errno(errno, "sched_getaffinity");
-    result = io_uring_queue_init(1, &ring, 0);
-    if (result < 0)
-        die_errno(-result, "io_uring_queue_init");
-    result = io_uring_register_iowq_aff(&ring, sizeof(cpus), &cpus);
-    if (result < 0)
-        die_errno(-result, "io_uring_register_iowq_aff");
+    must(io_uring_queue_init(1, &ring, 0), "io_uring_queue_init");
+    must(io_uring_register_iowq_aff(&ring, sizeof(cpus), &cpus), "io_uring_register_iowq_aff");
     io_uring_queue_exit(&ring);
 }

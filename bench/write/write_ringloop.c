@@ -9,12 +9,9 @@ static struct loop *loop;
 static void open_loop(struct write_bench *bench)
 {
     struct loop_options options = {.submit.deadline_ns = bench->deadline_ns};
-    int                 result;
 
     workers_pin();
-    result = loop_create(&loop, &options);
-    if (result < 0)
-        die_errno(-result, "loop_create");
+    must(loop_create(&loop, &options), "loop_create");
 }
 
 static void start(struct writer *writer);
@@ -28,33 +25,22 @@ static void on_write(struct loop *on_loop, const struct loop_result *result, voi
 
 static void start(struct writer *writer)
 {
-    loop_id id;
-
-    if (!writer_next(writer))
-        return;
-    id = loop_write(loop, writer->bench->fd, writer->buffer, writer->bench->size, (int64_t)writer->offset, on_write,
-                    writer, NULL);
-    if (id < 0)
-        die_errno((int)-id, "loop_write");
+    if (writer_next(writer))
+        must(loop_write(loop, writer->bench->fd, writer->buffer, writer->bench->size, (int64_t)writer->offset, on_write,
+                        writer, NULL),
+             "loop_write");
 }
 
 static void run(struct write_bench *bench)
 {
-    int result;
-
     for (uint32_t i = 0; i < bench->writers; i++)
         start(&bench->writer[i]);
-    result = loop_run(loop, LOOP_RUN_DEFAULT);
-    if (result < 0)
-        die_errno(-result, "loop_run");
+    must(loop_run(loop, LOOP_RUN_DEFAULT), "loop_run");
 }
 
 static void close_loop(void)
 {
-    int result = loop_destroy(loop);
-
-    if (result < 0)
-        die_errno(-result, "loop_destroy");
+    must(loop_destroy(loop), "loop_destroy");
 }
 
 int main(int argc, char **argv)

@@ -11,15 +11,10 @@ static void open_loop(struct write_bench *bench)
 {
     struct loop_writer_options options = {.flags = LOOP_WRITER_KEEP_FD | LOOP_WRITER_UNREF,
                                           .deadline_ns = bench->deadline_ns};
-    int                        result;
 
     workers_pin();
-    result = loop_create(&loop, NULL);
-    if (result < 0)
-        die_errno(-result, "loop_create");
-    result = loop_writer_open(loop, &merging, bench->fd, &options);
-    if (result < 0)
-        die_errno(-result, "loop_writer_open");
+    must(loop_create(&loop, NULL), "loop_create");
+    must(loop_writer_open(loop, &merging, bench->fd, &options), "loop_writer_open");
 }
 
 static void start(struct writer *writer);
@@ -33,33 +28,22 @@ static void on_write(struct loop_writer *by, int error, size_t bytes, void *arg)
 
 static void start(struct writer *writer)
 {
-    int result;
-
-    if (!writer_next(writer))
-        return;
-    result = loop_writer_write(&merging, writer->buffer, writer->bench->size, (int64_t)writer->offset, on_write, writer,
-                               NULL);
-    if (result < 0)
-        die_errno(-result, "loop_writer_write");
+    if (writer_next(writer))
+        must(loop_writer_write(&merging, writer->buffer, writer->bench->size, (int64_t)writer->offset, on_write, writer,
+                               NULL),
+             "loop_writer_write");
 }
 
 static void run(struct write_bench *bench)
 {
-    int result;
-
     for (uint32_t i = 0; i < bench->writers; i++)
         start(&bench->writer[i]);
-    result = loop_run(loop, LOOP_RUN_DEFAULT);
-    if (result < 0)
-        die_errno(-result, "loop_run");
+    must(loop_run(loop, LOOP_RUN_DEFAULT), "loop_run");
 }
 
 static void close_loop(void)
 {
-    int result = loop_destroy(loop);
-
-    if (result < 0)
-        die_errno(-result, "loop_destroy");
+    must(loop_destroy(loop), "loop_destroy");
 }
 
 int main(int argc, char **argv)
