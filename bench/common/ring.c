@@ -2,34 +2,16 @@
 #include "common/ring.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "common/cli.h"
+#include "common/plain_ring.h"
 
 enum { SQ_ENTRIES = 512, CQ_ENTRIES = 4096, BUFFER_GROUP = 0 };
 
 void ring_open(struct ring *ring)
 {
-    const size_t           memory_bytes = (size_t)RING_BUFFERS * RING_BUFFER_BYTES;
-    struct io_uring_params params = {
-        .flags =
-            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
-        .cq_entries = CQ_ENTRIES,
-    };
-    int result = io_uring_queue_init_params(SQ_ENTRIES, &ring->uring, &params);
-
-    if (result < 0)
-        die_errno(-result, "io_uring_queue_init_params");
-    result = io_uring_register_ring_fd(&ring->uring);
-    if (result < 0)
-        die_errno(-result, "io_uring_register_ring_fd");
-    ring->buffer_ring = io_uring_setup_buf_ring(&ring->uring, RING_BUFFERS, BUFFER_GROUP, 0, &result);
-    if (ring->buffer_ring == NULL)
-        die_errno(-result, "io_uring_setup_buf_ring");
-    ring->memory = mmap(NULL, memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (ring->memory == MAP_FAILED)
-        die_errno(errno, "mmap");
+    plain_ring_open(&ring->uring, SQ_ENTRIES, CQ_ENTRIES);
+    ring->buffer_ring = plain_ring_buffers(&ring->uring, RING_BUFFERS, RING_BUFFER_BYTES, BUFFER_GROUP, &ring->memory);
     for (int id = 0; id < RING_BUFFERS; id++)
         ring_buffer_return(ring, id);
     ring_buffers_publish(ring);
@@ -40,10 +22,7 @@ struct io_uring_sqe *ring_sqe(struct ring *ring, const void *object, unsigned in
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
     if (sqe == NULL) {
-        int result = io_uring_submit(&ring->uring);
-
-        if (result < 0)
-            die_errno(-result, "io_uring_submit");
+        must(io_uring_submit(&ring->uring), "io_uring_submit");
         ring->submissions++;
         sqe = io_uring_get_sqe(&ring->uring);
         if (sqe == NULL)

@@ -7,15 +7,13 @@
  * Limits it states rather than solves: a connection that does not read holds up to 64 of the 256 buffers, so several of
  * them at once slow down the others. */
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/cli.h"
+#include "common/plain_ring.h"
 #include "common/server.h"
 
 enum {
@@ -80,10 +78,7 @@ static struct io_uring_sqe *sqe_get(struct connection *connection, enum event ev
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
     if (sqe == NULL) {
-        int result = io_uring_submit(&ring);
-
-        if (result < 0)
-            die_errno(-result, "io_uring_submit");
+        must(io_uring_submit(&ring), "io_uring_submit");
         vectors_used = 0;
         sqe = io_uring_get_sqe(&ring);
         if (sqe == NULL)
@@ -356,25 +351,8 @@ static void turn_end(void)
 
 static void ring_open(void)
 {
-    const size_t           memory_bytes = (size_t)BUFFERS * BUFFER_BYTES;
-    struct io_uring_params params = {
-        .flags =
-            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
-        .cq_entries = CQ_ENTRIES,
-    };
-    int result = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
-
-    if (result < 0)
-        die_errno(-result, "io_uring_queue_init_params");
-    result = io_uring_register_ring_fd(&ring);
-    if (result < 0)
-        die_errno(-result, "io_uring_register_ring_fd");
-    buffer_ring = io_uring_setup_buf_ring(&ring, BUFFERS, BUFFER_GROUP, 0, &result);
-    if (buffer_ring == NULL)
-        die_errno(-result, "io_uring_setup_buf_ring");
-    buffer_memory = mmap(NULL, memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (buffer_memory == MAP_FAILED)
-        die_errno(errno, "mmap");
+    plain_ring_open(&ring, SQ_ENTRIES, CQ_ENTRIES);
+    buffer_ring = plain_ring_buffers(&ring, BUFFERS, BUFFER_BYTES, BUFFER_GROUP, &buffer_memory);
     for (int id = 0; id < BUFFERS; id++)
         buffer_return(id);
     buffers_publish();

@@ -1,8 +1,7 @@
 /* The fan-out bench on bare liburing: the floor for any interface. */
-#include <liburing.h>
 #include <sys/socket.h>
 
-#include "common/cli.h"
+#include "common/plain_ring.h"
 #include "fanout/fanout.h"
 
 enum { SQ_ENTRIES = 256, CQ_ENTRIES = 32768 };
@@ -11,24 +10,11 @@ static struct io_uring ring;
 
 static void open_ring(struct fanout_job *job)
 {
-    struct io_uring_params params = {
-        .flags =
-            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
-        .cq_entries = CQ_ENTRIES,
-    };
-    int result = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
-
-    if (result < 0)
-        die_errno(-result, "io_uring_queue_init_params");
-    result = io_uring_register_ring_fd(&ring);
-    if (result < 0)
-        die_errno(-result, "io_uring_register_ring_fd");
+    plain_ring_open(&ring, SQ_ENTRIES, CQ_ENTRIES);
     if (job->fixed) {
         const struct iovec iov = {job->payload, job->size};
 
-        result = io_uring_register_buffers(&ring, &iov, 1);
-        if (result < 0)
-            die_errno(-result, "io_uring_register_buffers");
+        must(io_uring_register_buffers(&ring, &iov, 1), "io_uring_register_buffers");
     }
 }
 
@@ -37,10 +23,7 @@ static void prepare(const struct fanout_job *job, int fd)
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
     if (sqe == NULL) {
-        int result = io_uring_submit(&ring);
-
-        if (result < 0)
-            die_errno(-result, "io_uring_submit");
+        must(io_uring_submit(&ring), "io_uring_submit");
         sqe = io_uring_get_sqe(&ring);
         if (sqe == NULL)
             die("the SQ has no room");
@@ -81,10 +64,7 @@ static void run(struct fanout_job *job, uint64_t rounds)
         for (uint32_t i = 0; i < job->n; i++)
             prepare(job, job->fds[i]);
         while (ended < job->n) {
-            int result = io_uring_submit_and_wait(&ring, 1);
-
-            if (result < 0)
-                die_errno(-result, "io_uring_submit_and_wait");
+            must(io_uring_submit_and_wait(&ring, 1), "io_uring_submit_and_wait");
             ended += reap(job);
         }
     }

@@ -1,23 +1,13 @@
 /* File reads on bare liburing: one enter submits what the last completions have started, and waits for the next. */
-#include <liburing.h>
-
+#include "common/plain_ring.h"
 #include "file/file.h"
 
 static struct io_uring ring;
 
 static void open_ring(struct file_bench *bench)
 {
-    struct io_uring_params params = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-    };
-    int result = io_uring_queue_init_params(FILE_DEPTH_MAX, &ring, &params);
-
     (void)bench;
-    if (result < 0)
-        die_errno(-result, "io_uring_queue_init_params");
-    result = io_uring_register_ring_fd(&ring);
-    if (result < 0)
-        die_errno(-result, "io_uring_register_ring_fd");
+    plain_ring_open(&ring, FILE_DEPTH_MAX, 0);
 }
 
 /* Returns how many reads it has started. */
@@ -42,10 +32,8 @@ static void run(struct file_bench *bench)
     while (in_flight > 0) {
         struct io_uring_cqe *cqe;
         unsigned int         head, count = 0;
-        int                  result = io_uring_submit_and_wait(&ring, 1);
 
-        if (result < 0)
-            die_errno(-result, "io_uring_submit_and_wait");
+        must(io_uring_submit_and_wait(&ring, 1), "io_uring_submit_and_wait");
         io_uring_for_each_cqe(&ring, head, cqe)
         {
             struct reader *reader = io_uring_cqe_get_data(cqe);

@@ -1,24 +1,13 @@
 /* Nops on bare liburing, inlined: no callback, no context, no check but the result's. The floor for any interface. */
-#include <liburing.h>
-
-#include "common/cli.h"
 #include "common/clock.h"
+#include "common/plain_ring.h"
 #include "nop/nop.h"
 
 static struct io_uring ring;
 
 static void ring_open(void)
 {
-    struct io_uring_params params = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-    };
-    int result = io_uring_queue_init_params(NOP_BATCH_MAX, &ring, &params);
-
-    if (result < 0)
-        die_errno(-result, "io_uring_queue_init_params");
-    result = io_uring_register_ring_fd(&ring);
-    if (result < 0)
-        die_errno(-result, "io_uring_register_ring_fd");
+    plain_ring_open(&ring, NOP_BATCH_MAX, 0);
 }
 
 static void run(uint64_t ops, uint32_t batch)
@@ -28,7 +17,6 @@ static void run(uint64_t ops, uint32_t batch)
     while (finished < ops) {
         struct io_uring_cqe *cqe;
         unsigned int         head, count = 0;
-        int                  result;
 
         for (uint32_t i = 0; i < batch; i++) {
             struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
@@ -36,9 +24,7 @@ static void run(uint64_t ops, uint32_t batch)
             io_uring_prep_nop(sqe);
             io_uring_sqe_set_data64(sqe, started++);
         }
-        result = io_uring_submit_and_wait(&ring, batch);
-        if (result < 0)
-            die_errno(-result, "io_uring_submit_and_wait");
+        must(io_uring_submit_and_wait(&ring, batch), "io_uring_submit_and_wait");
         io_uring_for_each_cqe(&ring, head, cqe)
         {
             if (cqe->res != 0)

@@ -3,14 +3,12 @@
  * One multishot recvmsg into a ring of provided buffers; answers are sent from where they lie, by IORING_OP_SEND with
  * an address; what a turn's completions ask for is submitted by the one enter that also waits for the next ones. */
 #include <errno.h>
-#include <liburing.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
-#include "common/cli.h"
+#include "common/plain_ring.h"
 #include "udp/udp_server.h"
 
 enum {
@@ -38,10 +36,7 @@ static struct io_uring_sqe *sqe_get(uint64_t data)
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
     if (sqe == NULL) {
-        int result = io_uring_submit(&ring);
-
-        if (result < 0)
-            die_errno(-result, "io_uring_submit");
+        must(io_uring_submit(&ring), "io_uring_submit");
         sqe = io_uring_get_sqe(&ring);
         if (sqe == NULL)
             die("the submission queue stays full");
@@ -113,25 +108,8 @@ static void on_send(const struct io_uring_cqe *cqe)
 
 static void ring_open(void)
 {
-    const size_t           memory_bytes = (size_t)BUFFERS * BUFFER_BYTES;
-    struct io_uring_params params = {
-        .flags =
-            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
-        .cq_entries = CQ_ENTRIES,
-    };
-    int result = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
-
-    if (result < 0)
-        die_errno(-result, "io_uring_queue_init_params");
-    result = io_uring_register_ring_fd(&ring);
-    if (result < 0)
-        die_errno(-result, "io_uring_register_ring_fd");
-    buffer_ring = io_uring_setup_buf_ring(&ring, BUFFERS, BUFFER_GROUP, 0, &result);
-    if (buffer_ring == NULL)
-        die_errno(-result, "io_uring_setup_buf_ring");
-    buffer_memory = mmap(NULL, memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (buffer_memory == MAP_FAILED)
-        die_errno(errno, "mmap");
+    plain_ring_open(&ring, SQ_ENTRIES, CQ_ENTRIES);
+    buffer_ring = plain_ring_buffers(&ring, BUFFERS, BUFFER_BYTES, BUFFER_GROUP, &buffer_memory);
     for (unsigned int id = 0; id < BUFFERS; id++)
         buffer_return(id);
     buffers_publish();
