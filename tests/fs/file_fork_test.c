@@ -1,46 +1,18 @@
-/* tests/fs/file_fork_test.c: files in a child of fork(2), and on another thread. A child says by its exit status
- * whether all was well. */
+/* tests/fs/file_fork_test.c: files in a child of fork(2), and on another thread. */
 #include "tests/fs/whole_world.h"
 
 #include <pthread.h>
 #include <ringloop/fixed.h>
 #include <ringloop/fork.h>
-#include <sys/wait.h>
 
 static struct loop_file   file;
 static struct loop_reader reader;
-
-#define true_here(condition)                                                                                           \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: in the child: not true: %s\n", __FILE__, __LINE__, #condition);                    \
-            _exit(1);                                                                                                  \
-        }                                                                                                              \
-    } while (0)
 
 static void run_here(void)
 {
     for (int i = 0; i < 20000 && loop_alive(world_loop); i++)
         (void)loop_run(world_loop, LOOP_RUN_ONCE);
-    true_here(!loop_alive(world_loop));
-}
-
-static void in_child(void (*run)(void))
-{
-    int   status = -1;
-    pid_t pid;
-
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        true_here(loop_fork(world_loop) == 0);
-        run();
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
+    TEST_TRUE_IN_CHILD(!loop_alive(world_loop));
 }
 
 enum { READS = 20, WRITES = 20, SIZE = 4096 };
@@ -74,27 +46,30 @@ static void open_slotted(bool slotted)
 
 static bool slotted_now;
 
-static void child_of_transfers(void)
+static void child_of_transfers(void *arg)
 {
     uint32_t dead = 0;
 
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(world_loop) == 0);
     run_here();
     for (int i = 0; i < READS; i++)
-        true_here(reads[i].calls == 1 && reads[i].error == 0 && reads[i].count == SIZE && pattern_is(data[i], SIZE, 1));
+        TEST_TRUE_IN_CHILD(reads[i].calls == 1 && reads[i].error == 0 && reads[i].count == SIZE &&
+                           pattern_is(data[i], SIZE, 1));
     for (int i = 0; i < WRITES; i++) {
-        true_here(writes[i].calls == 1 && appended[i].calls == 1);
-        true_here(writes[i].error == -EOWNERDEAD || writes[i].error == 0);
-        true_here(appended[i].error == -EOWNERDEAD || appended[i].error == 0);
+        TEST_TRUE_IN_CHILD(writes[i].calls == 1 && appended[i].calls == 1);
+        TEST_TRUE_IN_CHILD(writes[i].error == -EOWNERDEAD || writes[i].error == 0);
+        TEST_TRUE_IN_CHILD(appended[i].error == -EOWNERDEAD || appended[i].error == 0);
         dead += appended[i].error == -EOWNERDEAD;
     }
-    true_here(dead > 0);
-    true_here(synced.calls == 1 && synced.error == 0);
-    true_here(!slotted_now || reads_by_the_slot());
+    TEST_TRUE_IN_CHILD(dead > 0);
+    TEST_TRUE_IN_CHILD(synced.calls == 1 && synced.error == 0);
+    TEST_TRUE_IN_CHILD(!slotted_now || reads_by_the_slot());
     file.data = &closed;
     loop_file_close(&file, note_event);
     run_here();
-    true_here(closed.calls == 1 && closed.error == 0);
-    true_here(loop_destroy(world_loop) == 0);
+    TEST_TRUE_IN_CHILD(closed.calls == 1 && closed.error == 0);
+    TEST_TRUE_IN_CHILD(loop_destroy(world_loop) == 0);
 }
 
 /* Goal: what was in flight at a fork: reads are done in both, what changes the file only in the parent. Method: lines
@@ -117,7 +92,7 @@ START_TEST(transfers)
     ck_assert_int_eq(loop_file_sync(&file, note_cb, &synced), 0);
     if (_i % 2 == 1)
         (void)loop_submit(world_loop);
-    in_child(child_of_transfers);
+    test_in_child(child_of_transfers, NULL);
     ck_assert_uint_eq(reads[0].calls, 0);
     test_run(world_loop);
     for (int i = 0; i < READS; i++)
@@ -138,13 +113,15 @@ END_TEST
 
 static struct loop_file second;
 
-static void child_of_opens(void)
+static void child_of_opens(void *arg)
 {
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(world_loop) == 0);
     run_here();
-    true_here(opened.calls == 1 && opened.error == 0);
-    true_here(made.calls == 1 && made.error == -EOWNERDEAD);
-    true_here(closed.calls == 1 && closed.error == 0);
-    true_here(test_fd_count() > 0);
+    TEST_TRUE_IN_CHILD(opened.calls == 1 && opened.error == 0);
+    TEST_TRUE_IN_CHILD(made.calls == 1 && made.error == -EOWNERDEAD);
+    TEST_TRUE_IN_CHILD(closed.calls == 1 && closed.error == 0);
+    TEST_TRUE_IN_CHILD(test_fd_count() > 0);
 }
 
 static struct loop_file closing;
@@ -162,7 +139,7 @@ START_TEST(opens_and_closes)
     ck_assert_int_eq(loop_file_open(world_loop, &file, AT_FDCWD, "a", O_RDONLY, 0, NULL, note_event), 0);
     ck_assert_int_eq(
         loop_file_open(world_loop, &second, AT_FDCWD, "b", O_RDWR | O_CREAT | O_EXCL, 0644, NULL, note_event), 0);
-    in_child(child_of_opens);
+    test_in_child(child_of_opens, NULL);
     test_run(world_loop);
     ck_assert_int_eq(opened.error, 0);
     ck_assert_int_eq(made.error, 0);
@@ -181,15 +158,23 @@ static void count_read(struct loop_reader *of, int error, const void *bytes, siz
     read_bytes += size;
     if (bytes == NULL) {
         read_ends++;
-        true_here(error == 0);
+        TEST_TRUE_IN_CHILD(error == 0);
     }
 }
 
-static void child_of_reader(void)
+static void read_all(void)
 {
     run_here();
-    true_here(read_ends == 1 && read_bytes == 300000);
-    true_here(told.calls == 1 && told.error == 0 && told.size == 300000 && pattern_is(told.data, told.size, 3));
+    TEST_TRUE_IN_CHILD(read_ends == 1 && read_bytes == 300000);
+    TEST_TRUE_IN_CHILD(told.calls == 1 && told.error == 0 && told.size == 300000 &&
+                       pattern_is(told.data, told.size, 3));
+}
+
+static void child_of_reader(void *arg)
+{
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(world_loop) == 0);
+    read_all();
 }
 
 /* Goal: a reader and the reading of a whole file go on in both. */
@@ -206,16 +191,18 @@ START_TEST(reading_goes_on)
     whole_start(0, "a", NULL, 0, NULL);
     for (int i = 0; i < _i; i++)
         (void)loop_dispatch(world_loop, LOOP_MILLISECOND);
-    in_child(child_of_reader);
-    child_of_reader();
+    test_in_child(child_of_reader, NULL);
+    read_all();
     ck_assert_int_eq(file_close(&file), 0);
 }
 END_TEST
 
-static void child_of_replacement(void)
+static void child_of_replacement(void *arg)
 {
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(world_loop) == 0);
     run_here();
-    true_here(told.calls == 1 && (told.error == -EOWNERDEAD || told.error == 0));
+    TEST_TRUE_IN_CHILD(told.calls == 1 && (told.error == -EOWNERDEAD || told.error == 0));
 }
 
 /* Goal: a replacement is made by the parent alone, whenever it forks: the child leaves its temporary file alone. */
@@ -231,7 +218,7 @@ START_TEST(replacement_is_the_parents)
         for (int i = 0; i < turns; i++)
             (void)loop_dispatch(world_loop, told.calls == 0 ? LOOP_MILLISECOND / 20 : 0);
         if (told.calls == 0)
-            in_child(child_of_replacement);
+            test_in_child(child_of_replacement, NULL);
         test_run_until(world_loop, &told.calls, 1);
         ck_assert_int_eq(told.error, 0);
         whole_replaced_wholly("a", BYTES, 4);

@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 enum { PAIRS = 12, FULL = 1 << 20 };
 
@@ -891,63 +890,35 @@ static void check_home(bool home)
     close_world();
 }
 
-static void say(const char *what, const char *name)
-{
-    fprintf(stderr, "in the child: %s: %s\n", what, name);
-}
-
 /* Descriptors are not counted here: what threads of the pool had open just then stays; and so do the few blocks that
  * scans of trees had on the heap there and not linked yet. */
 enum { BLOCKS_OF_THREADS = 2 };
 
 static void destroy_in_child(void)
 {
-    if (loop_destroy(loop) != 0)
-        _exit(4);
-    if (test_memory.blocks > BLOCKS_OF_THREADS) {
-        fprintf(stderr, "in the child: %u blocks are left\n", (unsigned)test_memory.blocks);
-        _exit(5);
-    }
-    _exit(0);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks <= BLOCKS_OF_THREADS);
 }
 
-static void live_in_child(void)
+static void live_in_child(void *arg)
 {
     const char *name;
 
-    if (loop_fork(loop) != 0)
-        _exit(1);
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     name = all_react(true);
-    if (name != NULL) {
-        say("does not react, or end", name);
-        _exit(2);
-    }
-    if (who_ended_badly(false) != NULL)
-        _exit(3);
+    if (name != NULL)
+        fprintf(stderr, "in the child: does not react, or end: %s\n", name);
+    TEST_TRUE_IN_CHILD(name == NULL);
+    TEST_TRUE_IN_CHILD(who_ended_badly(false) == NULL);
     destroy_in_child();
 }
 
-static void fork_and_destroy(void)
+static void fork_and_destroy(void *arg)
 {
-    if (loop_fork(loop) != 0)
-        _exit(1);
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     destroy_in_child();
-}
-
-static void in_child(void (*run)(void))
-{
-    int   status = -1;
-    pid_t pid;
-
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(25);
-        run();
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(status == 0, "the child ended with status %#x", (unsigned)status);
 }
 
 /* How far it has come by the fork. */
@@ -965,7 +936,7 @@ START_TEST(in_a_child)
     TEST_FORKS_WITH_THREADS;
     open_world();
     get_going(_i);
-    in_child(live_in_child);
+    test_in_child(live_in_child, NULL);
     check_home(true);
 }
 END_TEST
@@ -976,36 +947,26 @@ START_TEST(destroyed_in_a_child)
     TEST_FORKS_WITH_THREADS;
     open_world();
     get_going(_i);
-    in_child(fork_and_destroy);
+    test_in_child(fork_and_destroy, NULL);
     check_home(true);
 }
 END_TEST
 
-static void check_descriptors(void)
+static void destroy_alone(void *arg)
 {
-    if (test_fd_count() + world.fds_taken == fds_before)
-        return;
-    fprintf(stderr, "in the child: %u descriptors, %u before\n", (unsigned)test_fd_count(), (unsigned)fds_before);
-    _exit(6);
-}
-
-static void destroy_alone(void)
-{
-    if (loop_destroy(loop) != 0)
-        _exit(4);
-    check_descriptors();
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_fd_count() + world.fds_taken == fds_before);
     for (int i = 0; i < THINGS; i++)
-        if (world.things[i].ends > 0)
-            _exit(7);
-    _exit(0);
+        TEST_TRUE_IN_CHILD(world.things[i].ends == 0);
 }
 
-static void fork_and_destroy_few(void)
+static void fork_and_destroy_few(void *arg)
 {
-    if (loop_fork(loop) != 0 || loop_destroy(loop) != 0)
-        _exit(4);
-    check_descriptors();
-    _exit(test_memory.blocks == 0 ? 0 : 5);
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0 && loop_destroy(loop) == 0);
+    TEST_TRUE_IN_CHILD(test_fd_count() + world.fds_taken == fds_before);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: without loop_fork() it closes its copies of all descriptors and calls nobody back, with it nothing at all is
@@ -1025,8 +986,8 @@ START_TEST(let_go_in_a_child)
     ck_assert_int_eq(loop_writer_open(loop, &world.writer, open("written", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), NULL),
                      0);
     test_turns(loop, (uint32_t)_i);
-    in_child(destroy_alone);
-    in_child(fork_and_destroy_few);
+    test_in_child(destroy_alone, NULL);
+    test_in_child(fork_and_destroy_few, NULL);
     for (size_t i = 0; i < TEST_COUNT(ids); i++)
         ck_assert_uint_eq(world.things[ids[i]].ends, 0);
     write_to(0);
@@ -1117,8 +1078,8 @@ START_TEST(at_random)
             start((int)(test_random(&seed) % THINGS));
         test_turns(loop, (uint32_t)(test_random(&seed) % 4));
         switch (test_random(&seed) % 4) {
-        case 0: in_child(live_in_child); break;
-        case 1: in_child(fork_and_destroy); break;
+        case 0: test_in_child(live_in_child, NULL); break;
+        case 1: test_in_child(fork_and_destroy, NULL); break;
         case 2: disown_here(); break;
         default:
             disown_here();

@@ -1,10 +1,8 @@
-/* tests/fs/tree_forked_test.c: listings, walks, copies and removals in a child of fork(2). A child says by its exit
- * status whether all was well. */
+/* tests/fs/tree_forked_test.c: listings, walks, copies and removals in a child of fork(2). */
 #include "tests/fs/scratch.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 static struct loop *loop;
 static pid_t        parent;
@@ -24,25 +22,20 @@ static void close_world(void)
     scratch_remove();
 }
 
+static void run_out(void *arg)
+{
+    bool (**well)(void) = arg;
+
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    for (int i = 0; i < 10000 && loop_alive(loop); i++)
+        (void)loop_run(loop, LOOP_RUN_ONCE);
+    TEST_TRUE_IN_CHILD((*well)());
+}
+
 /* A child that runs the loop until nothing is left; then well() is to be true. */
 static void in_child(bool (*well)(void))
 {
-    int   status = -1;
-    pid_t pid;
-
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        if (loop_fork(loop) != 0)
-            _exit(2);
-        for (int i = 0; i < 10000 && loop_alive(loop); i++)
-            (void)loop_run(loop, LOOP_RUN_ONCE);
-        _exit(well() ? 0 : 3);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(status == 0, "the child ended with status %#x", (unsigned)status);
+    test_in_child(run_out, &well);
 }
 
 static void plant(void)

@@ -518,10 +518,10 @@ END_TEST
 
 /* ---- fork */
 
-static void in_child(struct watch_log *logs[3])
+static void watches_in_child(void *arg)
 {
-    struct loop      *loop = logs[0]->loop;
-    struct watch_log *late;
+    struct watch_log **logs = arg, *late;
+    struct loop       *loop = logs[0]->loop;
 
     ck_assert_int_eq(loop_fork(loop), 0);
     make_file("child");
@@ -551,8 +551,6 @@ START_TEST(forked)
 {
     struct loop      *loop;
     struct watch_log *logs[3];
-    int               status = -1;
-    pid_t             child;
 
     TEST_FORKS_WITH_THREADS;
     loop = test_loop_new(NULL);
@@ -564,16 +562,7 @@ START_TEST(forked)
         watch_log_open(loop, "p", LOOP_WATCH_WRITTEN | LOOP_WATCH_APPEARED | LOOP_WATCH_REPLACED, LOOP_WATCH_PATH);
     logs[2] = watch_log_open(loop, ".", LOOP_WATCH_CREATED, LOOP_WATCH_TREE);
     watch_log_expect(logs[2], "ready;");
-    fflush(NULL);
-    child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        alarm(20);
-        in_child(logs);
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
+    test_in_child(watches_in_child, logs);
     watch_log_expect(logs[0], "created child;created e;");
     watch_log_expect(logs[1], "written;");
     watch_log_expect(logs[2], "created child;created t/a/child;created e;created t/f;");
@@ -583,39 +572,30 @@ START_TEST(forked)
 }
 END_TEST
 
+static void watch_anew(struct loop *loop, const char *name, const char *expected)
+{
+    struct watch_log *log = watch_log_open(loop, ".", LOOP_WATCH_CREATED, 0);
+
+    make_file(name);
+    watch_log_expect(log, expected);
+    watch_log_close(log);
+    test_loop_free(loop);
+}
+
+static void watch_in_child(void *loop)
+{
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    watch_anew(loop, "a", "created a;");
+}
+
 /* Goal: a descriptor that no watch uses at the fork is not shared either. */
 START_TEST(forked_unused)
 {
     struct loop *loop = test_loop_new(NULL);
-    int          status = -1;
-    pid_t        child;
 
     watch_log_close(watch_log_open(loop, ".", 0, 0));
-    fflush(NULL);
-    child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        struct watch_log *log;
-
-        alarm(20);
-        ck_assert_int_eq(loop_fork(loop), 0);
-        log = watch_log_open(loop, ".", LOOP_WATCH_CREATED, 0);
-        make_file("a");
-        watch_log_expect(log, "created a;");
-        watch_log_close(log);
-        test_loop_free(loop);
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
-    {
-        struct watch_log *log = watch_log_open(loop, ".", LOOP_WATCH_CREATED, 0);
-
-        make_file("b");
-        watch_log_expect(log, "created b;");
-        watch_log_close(log);
-    }
-    test_loop_free(loop);
+    test_in_child(watch_in_child, loop);
+    watch_anew(loop, "b", "created b;");
 }
 END_TEST
 

@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 enum { WRITES_MAX = 4096, BLOCK = 100 };
 
@@ -1021,34 +1020,27 @@ START_TEST(references_change)
 }
 END_TEST
 
-/* The child's part: 0, or where it went wrong. */
-static int child_writes(void)
+static void child_writes(void *arg)
 {
     uint32_t before = calls;
 
-    if (loop_fork(loop) != 0)
-        return 1;
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     for (int i = 0; i < 10000 && calls < 200; i++)
-        if (loop_run(loop, LOOP_RUN_NOWAIT) < 0)
-            return 2;
+        TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) >= 0);
     for (uint32_t i = before; i < 200; i++)
-        if (logs[i].calls != 1 || logs[i].error != -EOWNERDEAD || logs[i].bytes != 0)
-            return 3;
-    if (put(300, "child", 5, 0, NULL) != 0)
-        return 4;
+        TEST_TRUE_IN_CHILD(logs[i].calls == 1 && logs[i].error == -EOWNERDEAD && logs[i].bytes == 0);
+    TEST_TRUE_IN_CHILD(put(300, "child", 5, 0, NULL) == 0);
     loop_writer_close(&writer, closed);
-    if (loop_run(loop, LOOP_RUN_DEFAULT) != 0 || closes != 1 || logs[300].error != 0 || logs[300].bytes != 5)
-        return 5;
-    return loop_destroy(loop) == 0 ? 0 : 6;
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_DEFAULT) == 0 && closes == 1);
+    TEST_TRUE_IN_CHILD(logs[300].error == 0 && logs[300].bytes == 5);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
 }
 
 /* Goal: in a child what was queued ends, and its own is written; the parent's lands all the same. Method: a fork with
  * some in flight, in the batch and queued. */
 START_TEST(in_a_child)
 {
-    int   status;
-    pid_t pid;
-
     start(&(struct loop_writer_options){.runs_max = 1});
     for (uint32_t i = 0; i < 100; i++)
         ck_assert_int_eq(put(i, text + i, 10, 100 + i * 20, NULL), 0);
@@ -1056,14 +1048,7 @@ START_TEST(in_a_child)
     for (uint32_t i = 100; i < 200; i++)
         ck_assert_int_eq(put(i, text + i, 10, 100 + i * 20, NULL), 0);
     ck_assert_uint_eq(calls, 0);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        _exit(child_writes());
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
+    test_in_child(child_writes, NULL);
     until(200);
     {
         char *all = scratch_read("f", NULL);

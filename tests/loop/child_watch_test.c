@@ -318,33 +318,29 @@ END_TEST
 
 /* ---- loops that move */
 
+static void kill_in_child(void *arg)
+{
+    struct told *told = arg;
+    struct loop *loop = loop_child_loop(&told->child);
+
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    test_turns(loop, 2);
+    TEST_TRUE_IN_CHILD(told->calls == 0 && loop_child_kill(&told->child, SIGKILL) == 0);
+    test_run(loop);
+    TEST_TRUE_IN_CHILD(told->calls == 1 && told->exit.error == -ECHILD);
+}
+
 /* Goal: a copy of the loop in a child of fork(2) learns of the end, too, but not how: it is the parent's child. */
 START_TEST(forked_loop)
 {
     struct loop *loop = test_loop_new(NULL);
     struct told  told = {.calls = 0};
-    int          status;
-    pid_t        pid;
 
     told_spawn(loop, &told, "exec sleep 60", NULL);
     test_turns(loop, 1);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        signal(SIGALRM, SIG_DFL);
-        alarm(20);
-        if (loop_fork(loop) < 0)
-            _exit(2);
-        test_turns(loop, 2);
-        if (told.calls != 0 || loop_child_kill(&told.child, SIGKILL) < 0)
-            _exit(3);
-        test_run(loop);
-        _exit(told.calls == 1 && told.exit.error == -ECHILD ? 0 : 4);
-    }
+    test_in_child(kill_in_child, &told);
     test_run(loop);
     told_killed(&told, SIGKILL);
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
     test_loop_free(loop);
 }
 END_TEST

@@ -7,7 +7,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 
 enum {
     WAIT_MS = 10000, /* what no test waits for, unless a wake-up was lost */
@@ -543,52 +542,40 @@ END_TEST
 
 /* ---- a new ring */
 
-static void expect(bool condition)
-{
-    if (!condition)
-        _exit(1);
-}
+static int backend_fd;
 
 /* Goal: in a child the descriptor has the same number and is another one: what happens in the child does not wake the
  * parent, and the child is woken by its own. Method: the child posts to itself and takes a nop's completion. */
-static void as_child(struct loop *loop, int fd)
+static void as_child(void *loop)
 {
+    int             fd = backend_fd;
     uint32_t        posts = 0;
     struct test_log log = {0};
 
-    alarm(20);
-    expect(loop_fork(loop) == 0);
-    expect(loop_backend_fd(loop) == fd);
-    expect(loop_backend_timeout(loop) == UINT64_MAX);
-    expect(!wait_poll(fd, 0));
-    expect(loop_post(loop, count_post, &posts) == 0);
-    expect(wait_poll(fd, 0));
-    expect(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
-    expect(posts == 1 && !wait_poll(fd, 0));
-    expect(loop_nop(loop, test_log_cb, &log, NULL) > 0);
-    expect(loop_backend_timeout(loop) == 0 && wait_poll(fd, 0));
-    expect(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
-    expect(log.finals == 1);
-    expect(loop_post(loop, count_post, &posts) == 0);
-    _exit(0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(loop_backend_fd(loop) == fd);
+    TEST_TRUE_IN_CHILD(loop_backend_timeout(loop) == UINT64_MAX);
+    TEST_TRUE_IN_CHILD(!wait_poll(fd, 0));
+    TEST_TRUE_IN_CHILD(loop_post(loop, count_post, &posts) == 0);
+    TEST_TRUE_IN_CHILD(wait_poll(fd, 0));
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
+    TEST_TRUE_IN_CHILD(posts == 1 && !wait_poll(fd, 0));
+    TEST_TRUE_IN_CHILD(loop_nop(loop, test_log_cb, &log, NULL) > 0);
+    TEST_TRUE_IN_CHILD(loop_backend_timeout(loop) == 0 && wait_poll(fd, 0));
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
+    TEST_TRUE_IN_CHILD(log.finals == 1);
+    TEST_TRUE_IN_CHILD(loop_post(loop, count_post, &posts) == 0);
 }
 
 START_TEST(forked)
 {
     struct loop *loop = test_loop_new(NULL);
-    int          fd = loop_backend_fd(loop), status = -1;
-    pid_t        pid;
 
-    ck_assert_int_ge(fd, 0);
+    backend_fd = loop_backend_fd(loop);
+    ck_assert_int_ge(backend_fd, 0);
     ck_assert_uint_eq(loop_backend_timeout(loop), UINT64_MAX);
-    fflush(NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        as_child(loop, fd);
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
-    ck_assert(!wait_poll(fd, 0));
+    test_in_child(as_child, loop);
+    ck_assert(!wait_poll(backend_fd, 0));
     test_turns(loop, 1);
     test_loop_free(loop);
 }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 static struct loop *loop;
 static int          file;
@@ -499,47 +498,30 @@ END_TEST
 
 /* Goal: an ordinary user meets RLIMIT_MEMLOCK as -ENOMEM, nothing is left of the attempt, and less works. Method: a
  * child with a low limit, under another user where this one is root. */
-static int as_ordinary_user(void)
+static void as_ordinary_user(void *arg)
 {
     const struct rlimit                     limit = {256 * 1024, 256 * 1024};
     const struct loop_fixed_buffers_options much = {.count = 64, .size = 16384}, little = {.count = 4, .size = 4096};
     struct loop                            *of = NULL;
     static char                             mine[1 << 20];
-    int                                     r;
 
-    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || (geteuid() == 0 && setuid(60000 + (uid_t)getpid() % 5000) != 0))
-        return 2;
-    r = loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16});
-    if (r != 0)
-        return 3;
-    if (loop_fixed_buffers_init(of, &much) != -ENOMEM)
-        return 4;
-    if (loop_fixed_buffers_init(of, &little) != 0)
-        return 5;
+    (void)arg;
+    TEST_TRUE_IN_CHILD(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    TEST_TRUE_IN_CHILD(geteuid() != 0 || setuid(60000 + (uid_t)getpid() % 5000) == 0);
+    TEST_TRUE_IN_CHILD(loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16}) == 0);
+    TEST_TRUE_IN_CHILD(loop_fixed_buffers_init(of, &much) == -ENOMEM);
+    TEST_TRUE_IN_CHILD(loop_fixed_buffers_init(of, &little) == 0);
     loop_destroy(of);
-    if (loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16}) != 0)
-        return 6;
-    if (loop_fixed_buffers_init(of, &(struct loop_fixed_buffers_options){.own = 2}) != 0)
-        return 7;
-    if (loop_fixed_buffer_register(of, mine, sizeof(mine)) != -ENOMEM)
-        return 8;
-    if (loop_fixed_buffer_register(of, mine, 4096) < 0)
-        return 9;
+    TEST_TRUE_IN_CHILD(loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16}) == 0);
+    TEST_TRUE_IN_CHILD(loop_fixed_buffers_init(of, &(struct loop_fixed_buffers_options){.own = 2}) == 0);
+    TEST_TRUE_IN_CHILD(loop_fixed_buffer_register(of, mine, sizeof(mine)) == -ENOMEM);
+    TEST_TRUE_IN_CHILD(loop_fixed_buffer_register(of, mine, 4096) >= 0);
     loop_destroy(of);
-    return 0;
 }
 
 START_TEST(memlock)
 {
-    int   status;
-    pid_t pid = fork();
-
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        _exit(as_ordinary_user());
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), 0);
+    test_in_child(as_ordinary_user, NULL);
 }
 END_TEST
 

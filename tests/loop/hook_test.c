@@ -2,7 +2,6 @@
 #include "tests/support/test.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 
 enum { MANY = 500 };
 
@@ -401,26 +400,26 @@ static void note_operation(struct loop *loop, const struct loop_result *result, 
     tell(arg, result->res == -ECANCELED ? 'o' : '?');
 }
 
-static void exit_unless(bool condition, int status)
-{
-    if (!condition)
-        _exit(status);
-}
+struct copied {
+    struct loop  *loop;
+    struct story *story;
+};
 
-static void fork_hooks_in_child(struct loop *loop, struct story *story)
+static void fork_hooks_in_child(void *arg)
 {
+    struct loop     *loop = ((struct copied *)arg)->loop;
+    struct story    *story = ((struct copied *)arg)->story;
     struct loop_hook late = {.data = story}, idle = {.data = story};
 
-    exit_unless(loop_fork(loop) == 0, 1);
-    exit_unless(story->text[0] == '\0', 2);
-    exit_unless(loop_hook_start(loop, &late, LOOP_HOOK_FORK, note_fork) == 0, 3); /* came too late for this one */
-    exit_unless(loop_hook_start(loop, &idle, LOOP_HOOK_IDLE, note_idle) == 0, 4);
-    exit_unless(loop_dispatch(loop, 0) >= 0 && strcmp(story->text, "o") == 0, 5); /* knows no hooks */
-    exit_unless(loop_run(loop, LOOP_RUN_NOWAIT) == 0 && strcmp(story->text, "offi") == 0, 6);
-    exit_unless(loop_run(loop, LOOP_RUN_DEFAULT) == 0 && strcmp(story->text, "offi") == 0, 7);
-    exit_unless(loop_destroy(loop) == 0 && strcmp(story->text, "offi") == 0, 8);
-    exit_unless(test_memory.blocks == 0, 9);
-    _exit(0);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+    TEST_TRUE_IN_CHILD(story->text[0] == '\0');
+    TEST_TRUE_IN_CHILD(loop_hook_start(loop, &late, LOOP_HOOK_FORK, note_fork) == 0); /* came too late for this one */
+    TEST_TRUE_IN_CHILD(loop_hook_start(loop, &idle, LOOP_HOOK_IDLE, note_idle) == 0);
+    TEST_TRUE_IN_CHILD(loop_dispatch(loop, 0) >= 0 && strcmp(story->text, "o") == 0); /* knows no hooks */
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) == 0 && strcmp(story->text, "offi") == 0);
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_DEFAULT) == 0 && strcmp(story->text, "offi") == 0);
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0 && strcmp(story->text, "offi") == 0);
+    TEST_TRUE_IN_CHILD(test_memory.blocks == 0);
 }
 
 /* Goal: fork hooks run once in a child, before all else of the first run, also if nothing keeps the loop alive; in the
@@ -430,9 +429,8 @@ START_TEST(fork_hooks)
     struct loop     *loop = test_loop_new(NULL);
     struct story     story = {{0}};
     struct loop_hook hooks[2] = {{.data = &story}, {.data = &story}};
-    int              fds[2], status = -1;
+    int              fds[2];
     char             byte;
-    pid_t            pid;
 
     test_socketpair(fds);
     for (int i = 0; i < 2; i++)
@@ -442,13 +440,7 @@ START_TEST(fork_hooks)
     ck_assert_int_gt(loop_recv(loop, fds[0], &byte, 1, 0, note_operation, &story, LOOP_TERMS(.flags = LOOP_BACKGROUND)),
                      0);
     test_turns(loop, 2);
-    pid = fork();
-    if (pid == 0) {
-        alarm(20);
-        fork_hooks_in_child(loop, &story);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status %#x", (unsigned)status);
+    test_in_child(fork_hooks_in_child, &(struct copied){loop, &story});
     test_turns(loop, 2);
     ck_assert_int_eq(loop_disown(loop), 0);
     test_turns(loop, 2);
@@ -534,6 +526,14 @@ static void on_thread(void *(*run)(void *arg), struct loop *loop)
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 
+static void let_go_in_child(void *arg)
+{
+    struct copied *copied = arg;
+
+    TEST_TRUE_IN_CHILD(loop_destroy(copied->loop) == 0);
+    TEST_TRUE_IN_CHILD(copied->story->text[0] == '\0' && test_memory.blocks == 0);
+}
+
 /* Goal: cleanup hooks run once, before anything is ended, whether the loop ran or not, and on whatever thread may
  * destroy it; a child that only lets go of it does not call them. Method: what is in flight and a post come after. */
 START_TEST(cleanup_hooks)
@@ -541,8 +541,6 @@ START_TEST(cleanup_hooks)
     struct loop     *loop = test_loop_new(NULL);
     struct story     story = {{0}};
     struct loop_hook hooks[2] = {{.data = &story}, {.data = &story}};
-    int              status = -1;
-    pid_t            pid;
 
     cleanup_ends = 0;
     for (int i = 0; i < 2; i++)
@@ -552,13 +550,7 @@ START_TEST(cleanup_hooks)
         test_turns(loop, 1);
     if (_i == 2) /* its thread has ended when the loop is destroyed on this one */
         on_thread(one_turn, loop);
-    pid = fork();
-    if (pid == 0) {
-        exit_unless(loop_destroy(loop) == 0, 1);
-        _exit(story.text[0] == '\0' && test_memory.blocks == 0 ? 0 : 2);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
+    test_in_child(let_go_in_child, &(struct copied){loop, &story});
     ck_assert_int_eq(loop_post(loop, note_post, &story), 0);
     if (_i == 3)
         on_thread(destroy_on_thread, loop); /* nobody's */

@@ -176,42 +176,27 @@ START_TEST(haunted)
 }
 END_TEST
 
-/* In a child: 0, or the line that was not as it should be. */
-#define CHILD_NEEDS(condition)                                                                                         \
-    do {                                                                                                               \
-        if (!(condition))                                                                                              \
-            _exit(__LINE__ % 255 + 1);                                                                                 \
-    } while (0)
-
-static void run_child(void)
+static void run_child(void *arg)
 {
-    CHILD_NEEDS(loop_fork(loop) == 0);
+    (void)arg;
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     loop_poll_stop(&polls[1]);
-    CHILD_NEEDS(loop_poll_change(&polls[0], POLLOUT) == 0);
+    TEST_TRUE_IN_CHILD(loop_poll_change(&polls[0], POLLOUT) == 0);
     for (int i = 0; i < 1000 && (calls[0] == 0 || calls[2] == 0); i++)
         (void)loop_run(loop, LOOP_RUN_NOWAIT);
-    CHILD_NEEDS(events[0] == POLLOUT && events[2] == POLLIN && calls[1] == 0);
+    TEST_TRUE_IN_CHILD(events[0] == POLLOUT && events[2] == POLLIN && calls[1] == 0);
     for (int i = 0; i < HANDLES; i++)
         loop_poll_stop(&polls[i]);
-    CHILD_NEEDS(!loop_alive(loop));
-    CHILD_NEEDS(loop_destroy(loop) == 0);
-    _exit(0);
+    TEST_TRUE_IN_CHILD(!loop_alive(loop));
+    TEST_TRUE_IN_CHILD(loop_destroy(loop) == 0);
 }
 
 /* Goal: after fork(2) and loop_fork() both go on, each with handles of its own; what the child changes, stops or closes
  * does not touch the parent's. */
 START_TEST(forked)
 {
-    int   status = -1;
-    pid_t pid;
-
     signal_it(2);
-    fflush(NULL);
-    pid = fork();
-    if (pid == 0)
-        run_child();
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(status == 0, "line %d", WEXITSTATUS(status) - 1);
+    test_in_child(run_child, NULL);
     expect(2);
     ck_assert_uint_eq(calls[0] + calls[1], 0);
     expect_all();
@@ -233,8 +218,8 @@ START_TEST(forked_without_handles)
     pid = fork();
     if (pid == 0) {
         alarm(20);
-        CHILD_NEEDS(loop_fork(loop) == 0);
-        CHILD_NEEDS(loop_poll_start(loop, &polls[0], fds[0], POLLIN, told) == 0);
+        TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
+        TEST_TRUE_IN_CHILD(loop_poll_start(loop, &polls[0], fds[0], POLLIN, told) == 0);
         (void)loop_run(loop, LOOP_RUN_NOWAIT);
         test_write(fds_of_both[1], "x", 1);
         pause(); /* with the handle in its epoll */

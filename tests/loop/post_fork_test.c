@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <ringloop/async.h>
 #include <sched.h>
-#include <sys/wait.h>
 
 static struct loop *loop;
 static atomic_bool  enough;
@@ -38,19 +37,17 @@ static void *post_on_and_on(void *arg)
 }
 
 /* In the child: the lock can be had, nothing waits, and the queue works. */
-static void use_in_child(void)
+static void use_in_child(void *arg)
 {
-    if (post_waiting(loop))
-        _exit(1);
+    (void)arg;
+    TEST_TRUE_IN_CHILD(!post_waiting(loop));
     next_number = 0;
     for (uint64_t round = 0; round < 3; round++) {
-        for (uint64_t i = 0; i < 500; i++) {
-            if (loop_post(loop, came, (void *)(uintptr_t)(next_number + i)) != 0)
-                _exit(2);
-        }
+        for (uint64_t i = 0; i < 500; i++)
+            TEST_TRUE_IN_CHILD(loop_post(loop, came, (void *)(uintptr_t)(next_number + i)) == 0);
         post_run(loop);
     }
-    _exit(next_number == 1500 ? 0 : 3);
+    TEST_TRUE_IN_CHILD(next_number == 1500);
 }
 
 /* Goal: whatever a thread was doing in loop_post() when the process forked, the child's queue is whole. Method: fork
@@ -62,17 +59,7 @@ START_TEST(fork_while_posting)
     loop = test_loop_new(&(struct loop_options){.sq_entries = 8, .posts_max = 1000});
     ck_assert_int_eq(pthread_create(&thread, NULL, post_on_and_on, NULL), 0);
     for (int round = 0; round < 300; round++) {
-        int   status;
-        pid_t child = fork();
-
-        ck_assert_int_ge(child, 0);
-        if (child == 0) {
-            alarm(20);
-            use_in_child();
-        }
-        ck_assert_int_eq(waitpid(child, &status, 0), child);
-        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "round %d: the child ended with %x", round,
-                      (unsigned)status);
+        test_in_child(use_in_child, NULL);
         post_run(loop);
     }
     enough = true;

@@ -1,8 +1,6 @@
 /* tests/loop/signal_thread_test.c: signals with loops in many threads, and in children of fork(2). */
 #include "tests/loop/signal_world.h"
 
-#include <sys/wait.h>
-
 enum { ROUNDS_MAX = 200000 };
 
 static _Atomic int firing;
@@ -240,25 +238,21 @@ static void *arena_resize(void *arg, void *memory, size_t size)
 }
 
 /* Without libcheck, of which the same is true. */
-static void child_of_test(void)
+static void child_of_test(void *arg)
 {
     const struct loop_options options = {.allocator = {.resize = arena_resize}};
     struct loop              *loop;
     struct watcher            watcher = {.signal = {0}};
 
-    signal(SIGALRM, SIG_DFL);
-    alarm(20);
+    (void)arg;
     raise(SIGUSR1); /* the copy of the parent's loop must not wake the parent's */
-    if (loop_create(&loop, &options) < 0)
-        _exit(2);
+    TEST_TRUE_IN_CHILD(loop_create(&loop, &options) == 0);
     watcher.signal.data = &watcher;
-    if (loop_signal_start(loop, &watcher.signal, SIGUSR1, LOOP_SIGNAL_ONCE, counted_quietly) < 0)
-        _exit(4);
+    TEST_TRUE_IN_CHILD(loop_signal_start(loop, &watcher.signal, SIGUSR1, LOOP_SIGNAL_ONCE, counted_quietly) == 0);
     kill(getpid(), SIGUSR1);
-    if (loop_run(loop, LOOP_RUN_DEFAULT) != 0 || watcher.count != 1 || watcher.last.pid != getpid())
-        _exit(3);
+    TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_DEFAULT) == 0);
+    TEST_TRUE_IN_CHILD(watcher.count == 1 && watcher.last.pid == getpid());
     loop_destroy(loop);
-    _exit(0);
 }
 
 /* Goal: what a forked child gets is the child's: its own loop tells it, and the parent's is not even woken. */
@@ -267,17 +261,11 @@ START_TEST(forked)
     struct loop   *loop = test_loop_new(NULL);
     struct watcher watcher = {.signal = {0}};
     uint64_t       wakes;
-    int            status;
-    pid_t          pid;
 
     watcher_start(loop, &watcher, SIGUSR1, 0, watcher_noted);
     test_turns(loop, 2);
     wakes = test_stats(loop).wakes;
-    pid = fork();
-    if (pid == 0)
-        child_of_test();
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
+    test_in_child(child_of_test, NULL);
     test_turns(loop, 2);
     ck_assert_uint_eq(watcher.calls, 0);
     ck_assert_uint_eq(test_stats(loop).wakes, wakes);
@@ -289,63 +277,46 @@ START_TEST(forked)
 }
 END_TEST
 
-/* Runs it in a child of fork(2), and waits for that. */
-static void in_child(void (*run)(struct loop *loop, struct watcher *watcher), struct loop *loop,
-                     struct watcher *watcher)
+static void goes_on(void *arg)
 {
-    int   status;
-    pid_t pid = fork();
+    struct watcher *watcher = arg;
+    struct loop    *loop = loop_signal_loop(&watcher->signal);
 
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        signal(SIGALRM, SIG_DFL);
-        alarm(20);
-        run(loop, watcher);
-        _exit(0);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
-}
-
-static void goes_on(struct loop *loop, struct watcher *watcher)
-{
     raise(SIGUSR1); /* counted, though the loop is still the parent's */
-    if (loop_fork(loop) < 0)
-        _exit(2);
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     test_turns(loop, 1);
-    if (watcher->count != 1)
-        _exit(3);
+    TEST_TRUE_IN_CHILD(watcher->count == 1);
     kill(getpid(), SIGUSR1);
     test_run_until(loop, &watcher->calls, 2);
-    if (watcher->count != 2 || watcher->last.pid != getpid())
-        _exit(4);
+    TEST_TRUE_IN_CHILD(watcher->count == 2 && watcher->last.pid == getpid());
 }
 
-static void closes(struct loop *loop, struct watcher *watcher)
+static void closes(void *arg)
 {
-    if (loop_fork(loop) < 0)
-        _exit(2);
+    struct watcher *watcher = arg;
+    struct loop    *loop = loop_signal_loop(&watcher->signal);
+
+    TEST_TRUE_IN_CHILD(loop_fork(loop) == 0);
     raise(SIGUSR1);
     loop_signal_stop(&watcher->signal);
     test_turns(loop, 1);
-    if (watcher->count != 0 || disposition(SIGUSR1).sa_handler != SIG_IGN)
-        _exit(3);
+    TEST_TRUE_IN_CHILD(watcher->count == 0 && disposition(SIGUSR1).sa_handler == SIG_IGN);
     loop_destroy(loop);
 }
 
-static void lets_go(struct loop *loop, struct watcher *watcher)
+static void lets_go(void *arg)
 {
-    (void)watcher;
-    loop_destroy(loop);
-    if (disposition(SIGUSR1).sa_handler != SIG_IGN)
-        _exit(3);
+    struct watcher *watcher = arg;
+
+    loop_destroy(loop_signal_loop(&watcher->signal));
+    TEST_TRUE_IN_CHILD(disposition(SIGUSR1).sa_handler == SIG_IGN);
 }
 
 /* Goal: in a child the loop goes on with its signals, those of the child: none that the parent got, none is lost. There
  * they can be stopped, and the loop be left, and the disposition is as before. The parent is not concerned. */
 START_TEST(loop_goes_on_in_child)
 {
-    void (*const children[])(struct loop *, struct watcher *) = {goes_on, closes, lets_go};
+    void (*const children[])(void *) = {goes_on, closes, lets_go};
 
     for (size_t i = 0; i < TEST_COUNT(children); i++) {
         struct loop   *loop = test_loop_new(NULL);
@@ -355,7 +326,7 @@ START_TEST(loop_goes_on_in_child)
         watcher_start(loop, &watcher, SIGUSR1, 0, watcher_noted);
         test_turns(loop, 1);
         raise(SIGUSR1); /* stands to be told when the child is made */
-        in_child(children[i], loop, &watcher);
+        test_in_child(children[i], &watcher);
         test_turns(loop, 2);
         ck_assert_uint_eq(watcher.count, 1);
         raise(SIGUSR1);
@@ -401,16 +372,8 @@ START_TEST(forks_under_fire)
     firing = 1;
     ck_assert_int_eq(pthread_create(&firer, NULL, fire, &signum), 0);
     ck_assert_int_eq(pthread_create(&maker, NULL, make_and_destroy, &signum), 0);
-    for (int i = 0; i < 30; i++) {
-        int   status;
-        pid_t pid = fork();
-
-        if (pid == 0)
-            child_of_test();
-        while (waitpid(pid, &status, 0) < 0)
-            ck_assert_int_eq(errno, EINTR);
-        ck_assert_int_eq(status, 0);
-    }
+    for (int i = 0; i < 30; i++)
+        test_in_child(child_of_test, NULL);
     firing = 0;
     pthread_join(firer, NULL);
     pthread_join(maker, NULL);

@@ -5,7 +5,6 @@
 #include <liburing.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
 
 static struct loop *loop;
 static int          tcp[2];
@@ -94,34 +93,24 @@ START_TEST(kind_op)
 }
 END_TEST
 
-static int raw_as_ordinary_user(void)
+static void raw_as_ordinary_user(void *arg)
 {
     struct loop    *of = NULL;
     struct test_log log = {0};
 
-    if (geteuid() == 0 && setuid(60000) != 0)
-        return 2;
-    if (loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16}) != 0)
-        return 3;
-    if (loop_socket_of_kind(of, LOOP_RAW4, IPPROTO_ICMP, test_log_cb, &log, NULL) <= 0)
-        return 4;
+    (void)arg;
+    TEST_TRUE_IN_CHILD(geteuid() != 0 || setuid(60000) == 0);
+    TEST_TRUE_IN_CHILD(loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16}) == 0);
+    TEST_TRUE_IN_CHILD(loop_socket_of_kind(of, LOOP_RAW4, IPPROTO_ICMP, test_log_cb, &log, NULL) > 0);
     loop_run(of, LOOP_RUN_DEFAULT);
     loop_destroy(of);
-    return log.count == 1 && log.last.res == -EPERM ? 0 : 5;
+    TEST_TRUE_IN_CHILD(log.count == 1 && log.last.res == -EPERM);
 }
 
 /* Goal: raw sockets are refused to ordinary users by the kernel: -EPERM. Method: a child that gives up its rights. */
 START_TEST(raw_needs_rights)
 {
-    int   status;
-    pid_t pid = fork();
-
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        _exit(raw_as_ordinary_user());
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), 0);
+    test_in_child(raw_as_ordinary_user, NULL);
 }
 END_TEST
 
