@@ -11,11 +11,6 @@ static struct ev_loop *ev_new(void)
     return ev;
 }
 
-static void count_timer(struct loop_timer *timer)
-{
-    ++*(uint32_t *)timer->data;
-}
-
 static void count_ev(struct ev_loop *ev, ev_timer *timer, int events)
 {
     (void)ev, (void)events;
@@ -65,13 +60,13 @@ START_TEST(timers_inside)
     ck_assert_int_eq(loop_in_ev_start(&bridge, loop, ev), 0);
     ck_assert(!ev_run(ev, 0));
     for (uint32_t i = 0; i < 5; i++) {
-        ck_assert_int_eq(loop_timer_start(loop, &timer, i * 3 * LOOP_MILLISECOND, 0, count_timer), 0);
+        ck_assert_int_eq(loop_timer_start(loop, &timer, i * 3 * LOOP_MILLISECOND, 0, test_count_timer), 0);
         loop_in_ev_update(&bridge);
         ck_assert(!ev_run(ev, 0));
         ck_assert_uint_eq(fired, i + 1);
     }
     loop_timer_unref(&unref);
-    ck_assert_int_eq(loop_timer_start(loop, &unref, 3600 * LOOP_SECOND, 0, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &unref, 3600 * LOOP_SECOND, 0, test_count_timer), 0);
     loop_in_ev_update(&bridge);
     ck_assert(!ev_run(ev, 0)); /* nothing with a ref */
     loop_timer_stop(&unref);
@@ -113,7 +108,7 @@ START_TEST(post_inside)
     struct loop_timer far = {0};
     pthread_t         thread;
 
-    ck_assert_int_eq(loop_timer_start(poster.loop, &far, 3600 * LOOP_SECOND, 0, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(poster.loop, &far, 3600 * LOOP_SECOND, 0, test_count_timer), 0);
     ck_assert_int_eq(loop_in_ev_start(&poster.bridge, poster.loop, ev), 0);
     ck_assert_int_eq(pthread_create(&thread, NULL, post_later, &poster), 0);
     ck_assert(!ev_run(ev, 0));
@@ -180,7 +175,7 @@ START_TEST(stopped_when_fired)
     ev_timer          ender, later;
 
     poster.loop_timer = &due;
-    ck_assert_int_eq(loop_timer_start(poster.loop, &due, 0, 0, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(poster.loop, &due, 0, 0, test_count_timer), 0);
     ck_assert_int_eq(loop_in_ev_start(&poster.bridge, poster.loop, ev), 0);
     ev_timer_init(&ender, end_all, 0., 0.);
     ev_set_priority(&ender, EV_MAXPRI);

@@ -5,11 +5,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static void count_timer(struct loop_timer *timer)
-{
-    ++*(uint32_t *)timer->data;
-}
-
 static void count_uv(uv_timer_t *timer)
 {
     ++*(uint32_t *)timer->data;
@@ -85,13 +80,13 @@ START_TEST(timers_inside)
     unref.data = &fired;
     ck_assert_int_eq(uv_run(&guest.uv, UV_RUN_DEFAULT), 0);
     for (uint32_t i = 0; i < 5; i++) {
-        ck_assert_int_eq(loop_timer_start(guest.loop, &timer, i * 3 * LOOP_MILLISECOND, 0, count_timer), 0);
+        ck_assert_int_eq(loop_timer_start(guest.loop, &timer, i * 3 * LOOP_MILLISECOND, 0, test_count_timer), 0);
         loop_in_uv_update(&guest.bridge);
         ck_assert_int_eq(uv_run(&guest.uv, UV_RUN_DEFAULT), 0);
         ck_assert_uint_eq(fired, i + 1);
     }
     loop_timer_unref(&unref);
-    ck_assert_int_eq(loop_timer_start(guest.loop, &unref, 3600 * LOOP_SECOND, 0, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(guest.loop, &unref, 3600 * LOOP_SECOND, 0, test_count_timer), 0);
     loop_in_uv_update(&guest.bridge);
     ck_assert_int_eq(uv_run(&guest.uv, UV_RUN_DEFAULT), 0);
     loop_timer_stop(&unref);
@@ -124,7 +119,7 @@ START_TEST(post_inside)
     pthread_t         thread;
 
     guest_start(&guest);
-    ck_assert_int_eq(loop_timer_start(guest.loop, &far, 3600 * LOOP_SECOND, 0, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(guest.loop, &far, 3600 * LOOP_SECOND, 0, test_count_timer), 0);
     ck_assert_int_eq(pthread_create(&thread, NULL, post_later, &guest), 0);
     ck_assert_int_eq(uv_run(&guest.uv, UV_RUN_DEFAULT), 0);
     pthread_join(thread, NULL);
@@ -319,7 +314,8 @@ START_TEST(timers_hosted)
     host_start(&host);
     busy.data = &turns;
     loop_timer_unref(&busy);
-    ck_assert_int_eq(loop_timer_start(host.loop, &busy, LOOP_MILLISECOND / 2, LOOP_MILLISECOND / 2, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(host.loop, &busy, LOOP_MILLISECOND / 2, LOOP_MILLISECOND / 2, test_count_timer),
+                     0);
     ck_assert_int_eq(uv_timer_init(&host.uv, &timer), 0);
     timer.data = &fired;
     uv_update_time(&host.uv);
@@ -433,7 +429,7 @@ START_TEST(unreferenced_hosted)
     host_start(&host);
     all.guard.data = &all.ticks;
     all.hook.data = &all;
-    ck_assert_int_eq(loop_timer_start(host.loop, &all.guard, 20 * LOOP_SECOND, 0, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(host.loop, &all.guard, 20 * LOOP_SECOND, 0, test_count_timer), 0);
     loop_hook_unref(&all.hook);
     ck_assert_int_eq(loop_hook_start(host.loop, &all.hook, LOOP_HOOK_CHECK, count_turn), 0);
     ck_assert_int_eq(uv_poll_init(&host.uv, &poll, all.fd), 0);

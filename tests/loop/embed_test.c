@@ -133,18 +133,12 @@ START_TEST(woken_by_a_completion)
 }
 END_TEST
 
-static void count_post(struct loop *loop, void *arg)
-{
-    (void)loop;
-    ++*(uint32_t *)arg;
-}
-
 static void *post_later(void *arg)
 {
     struct sender *sender = arg;
 
     test_sleep(20 * LOOP_MILLISECOND);
-    ck_assert_int_eq(loop_post(sender->loop, count_post, &sender->posts), 0);
+    ck_assert_int_eq(loop_post(sender->loop, test_count_post, &sender->posts), 0);
     return NULL;
 }
 
@@ -404,7 +398,7 @@ static void *post_many(void *arg)
     struct poster *poster = arg;
 
     for (uint32_t i = 0; i < MANY; i++) {
-        ck_assert_int_eq(loop_post(poster->loop, count_post, &poster->posts), 0);
+        ck_assert_int_eq(loop_post(poster->loop, test_count_post, &poster->posts), 0);
         if (i % 16 == 0)
             sched_yield();
     }
@@ -556,7 +550,7 @@ static void as_child(void *loop)
     TEST_TRUE_IN_CHILD(loop_backend_fd(loop) == fd);
     TEST_TRUE_IN_CHILD(loop_backend_timeout(loop) == UINT64_MAX);
     TEST_TRUE_IN_CHILD(!wait_poll(fd, 0));
-    TEST_TRUE_IN_CHILD(loop_post(loop, count_post, &posts) == 0);
+    TEST_TRUE_IN_CHILD(loop_post(loop, test_count_post, &posts) == 0);
     TEST_TRUE_IN_CHILD(wait_poll(fd, 0));
     TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
     TEST_TRUE_IN_CHILD(posts == 1 && !wait_poll(fd, 0));
@@ -564,7 +558,7 @@ static void as_child(void *loop)
     TEST_TRUE_IN_CHILD(loop_backend_timeout(loop) == 0 && wait_poll(fd, 0));
     TEST_TRUE_IN_CHILD(loop_run(loop, LOOP_RUN_NOWAIT) == 0);
     TEST_TRUE_IN_CHILD(log.finals == 1);
-    TEST_TRUE_IN_CHILD(loop_post(loop, count_post, &posts) == 0);
+    TEST_TRUE_IN_CHILD(loop_post(loop, test_count_post, &posts) == 0);
 }
 
 START_TEST(forked)

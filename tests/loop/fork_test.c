@@ -133,11 +133,6 @@ END_TEST
 
 /* ---- timers */
 
-static void timer_cb(struct loop_timer *timer)
-{
-    ++*(uint32_t *)timer->data;
-}
-
 static void timers_in_child(void *arg)
 {
     uint32_t *count = arg;
@@ -155,11 +150,11 @@ START_TEST(timers)
     struct loop_timer a = {.data = &count}, b = {.data = &count};
 
     clock_gettime(CLOCK_REALTIME, &now);
-    ck_assert_int_eq(loop_timer_start(loop, &a, 20 * LOOP_MILLISECOND, 0, timer_cb), 0);
-    ck_assert_int_eq(
-        loop_timer_start_wall(
-            loop, &b, (uint64_t)now.tv_sec * LOOP_SECOND + (uint64_t)now.tv_nsec + 20 * LOOP_MILLISECOND, 0, timer_cb),
-        0);
+    ck_assert_int_eq(loop_timer_start(loop, &a, 20 * LOOP_MILLISECOND, 0, test_count_timer), 0);
+    ck_assert_int_eq(loop_timer_start_wall(
+                         loop, &b, (uint64_t)now.tv_sec * LOOP_SECOND + (uint64_t)now.tv_nsec + 20 * LOOP_MILLISECOND,
+                         0, test_count_timer),
+                     0);
     test_turns(loop, 1);
     test_in_child(timers_in_child, &count);
     ck_assert_uint_eq(count, 0);
@@ -443,16 +438,10 @@ END_TEST
 
 /* ---- posts */
 
-static void count_post(struct loop *of, void *arg)
-{
-    (void)of;
-    ++*(uint32_t *)arg;
-}
-
 static void *post_later(void *arg)
 {
     usleep(20000);
-    (void)!loop_post(loop, count_post, arg);
+    (void)!loop_post(loop, test_count_post, arg);
     return NULL;
 }
 
@@ -478,7 +467,7 @@ START_TEST(posts)
     uint32_t count = 0;
 
     test_turns(loop, 1);
-    ck_assert_int_eq(loop_post(loop, count_post, &count), 0);
+    ck_assert_int_eq(loop_post(loop, test_count_post, &count), 0);
     test_in_child(posts_in_child, &count);
     ck_assert_uint_eq(count, 0);
     test_run(loop);
@@ -493,7 +482,7 @@ static _Atomic bool posting;
 static void *post_always(void *arg)
 {
     while (posting)
-        (void)!loop_post(loop, count_post, arg);
+        (void)!loop_post(loop, test_count_post, arg);
     return NULL;
 }
 

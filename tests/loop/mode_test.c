@@ -31,12 +31,6 @@ static void count_cb(struct loop *loop, const struct loop_result *result, void *
     ++*(uint32_t *)arg;
 }
 
-static void count_post(struct loop *loop, void *arg)
-{
-    (void)loop;
-    ++*(uint32_t *)arg;
-}
-
 /* Goal: combinations that make no sense are refused, whatever the kernel. Method: the table of docs/modes.md. */
 START_TEST(bad_combinations)
 {
@@ -181,7 +175,7 @@ static void *post_thread(void *arg)
 
     for (uint32_t i = 0; i < 50; i++) {
         test_sleep(LOOP_MILLISECOND / 2);
-        ck_assert_int_eq(loop_post(words[0], count_post, words[1]), 0);
+        ck_assert_int_eq(loop_post(words[0], test_count_post, words[1]), 0);
         sent++;
     }
     return sent == 50 ? arg : NULL;
@@ -207,17 +201,12 @@ static void check_posts(struct loop *loop)
     loop_timer_stop(&keep);
 }
 
-static void count_timer(struct loop_timer *timer)
-{
-    ++*(uint32_t *)timer->data;
-}
-
 static void check_timers(struct loop *loop)
 {
     uint32_t          count = 0;
     struct loop_timer timer = {.data = &count};
 
-    ck_assert_int_eq(loop_timer_start(loop, &timer, LOOP_MILLISECOND, LOOP_MILLISECOND, count_timer), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &timer, LOOP_MILLISECOND, LOOP_MILLISECOND, test_count_timer), 0);
     test_run_until(loop, &count, 5);
     loop_timer_stop(&timer);
 }

@@ -17,12 +17,6 @@ static void teardown(void)
     test_loop_free(loop);
 }
 
-static void count_post(struct loop *of, void *arg)
-{
-    (void)of;
-    ++*(uint32_t *)arg;
-}
-
 /* Goal: a post keeps the loop alive, runs once, on the loop's thread, not inside the call. */
 START_TEST(one)
 {
@@ -30,7 +24,7 @@ START_TEST(one)
 
     ck_assert_int_eq(loop_post(loop, NULL, NULL), -EINVAL);
     ck_assert(!loop_alive(loop));
-    ck_assert_int_eq(loop_post(loop, count_post, &count), 0);
+    ck_assert_int_eq(loop_post(loop, test_count_post, &count), 0);
     ck_assert_uint_eq(count, 0);
     ck_assert(loop_alive(loop));
     test_run(loop);
@@ -219,8 +213,8 @@ START_TEST(full)
 
     for (uint32_t round = 1; round <= 2; round++) {
         for (int i = 0; i < 10; i++)
-            ck_assert_int_eq(loop_post(small, count_post, &count), 0);
-        ck_assert_int_eq(loop_post(small, count_post, &count), -ENOBUFS);
+            ck_assert_int_eq(loop_post(small, test_count_post, &count), 0);
+        ck_assert_int_eq(loop_post(small, test_count_post, &count), -ENOBUFS);
         ck_assert_uint_eq(test_stats(small).posts_full, round);
         test_run(small);
         ck_assert_uint_eq(count, 10 * round);
@@ -237,14 +231,14 @@ START_TEST(no_memory)
 
     test_memory.fail_from = test_memory.calls + 1;
     for (int i = 0; i < 10000 && r == 0; i++) {
-        r = loop_post(loop, count_post, &count);
+        r = loop_post(loop, test_count_post, &count);
         accepted += r == 0;
     }
     ck_assert_msg(r == 0 || r == -ENOMEM, "answered %d", r);
     test_run(loop);
     test_memory.fail_from = 0;
     ck_assert_uint_eq(count, accepted);
-    ck_assert_int_eq(loop_post(loop, count_post, &count), 0);
+    ck_assert_int_eq(loop_post(loop, test_count_post, &count), 0);
     test_run(loop);
     ck_assert_uint_eq(count, accepted + 1);
 }

@@ -107,17 +107,12 @@ struct things {
     char              byte;
 };
 
-static void timer_cb(struct loop_timer *timer)
-{
-    ++*(uint32_t *)timer->data;
-}
-
 static void start_things(struct things *things)
 {
     test_socketpair(things->fds);
     test_socketpair(things->idle);
     things->timer.data = &things->fired;
-    ck_assert_int_eq(loop_timer_start(loop, &things->timer, 30 * LOOP_MILLISECOND, 0, timer_cb), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &things->timer, 30 * LOOP_MILLISECOND, 0, test_count_timer), 0);
     ck_assert_int_gt(
         loop_recv_multishot(loop, things->fds[0], LOOP_GROUP_DEFAULT, 0, test_log_cb, &things->multi, NULL), 0);
     ck_assert_int_gt(loop_recv(loop, things->idle[1], &things->byte, 1, 0, test_log_cb, &things->one, NULL), 0);
@@ -208,7 +203,8 @@ START_TEST(destroyed_elsewhere)
     struct things things = {0};
 
     start_things(&things);
-    ck_assert_int_eq(loop_timer_start(loop, &things.timer, 60 * LOOP_SECOND, 0, timer_cb), 0); /* not before the end */
+    ck_assert_int_eq(loop_timer_start(loop, &things.timer, 60 * LOOP_SECOND, 0, test_count_timer),
+                     0); /* not before the end */
     on_thread(turns, NULL);
     test_loop_drop(loop);
     ck_assert_uint_eq(things.multi.finals, 1);
@@ -245,7 +241,7 @@ START_TEST(destroyed_while_alive)
         loop = NULL;
         if (loop_create(&loop, NULL) == 0 && loop_nop(loop, NULL, NULL, NULL) > 0 &&
             loop_recv(loop, 0, &things.byte, 1, 0, NULL, NULL, NULL) > 0 &&
-            loop_timer_start(loop, &things.timer, LOOP_SECOND, 0, timer_cb) == 0 &&
+            loop_timer_start(loop, &things.timer, LOOP_SECOND, 0, test_count_timer) == 0 &&
             loop_accept(loop, 0, NULL, NULL, 0, test_log_cb, &log, LOOP_TERMS(.timeout_ns = LOOP_SECOND)) > 0 &&
             loop_timeout(loop, LOOP_SECOND, 0, 0, NULL, NULL, NULL) > 0 && loop_run(loop, LOOP_RUN_NOWAIT) == 1 &&
             pthread_create(&thread, NULL, destroy_while_alive, NULL) == 0)
@@ -390,7 +386,7 @@ START_TEST(to_and_fro)
     test_socketpair(traffic.fds);
     traffic.timer.data = &traffic.timers;
     ck_assert_int_gt(loop_recv_multishot(loop, traffic.fds[0], LOOP_GROUP_DEFAULT, 0, number_cb, &traffic, NULL), 0);
-    ck_assert_int_eq(loop_timer_start(loop, &traffic.timer, LOOP_MILLISECOND, LOOP_MILLISECOND, timer_cb), 0);
+    ck_assert_int_eq(loop_timer_start(loop, &traffic.timer, LOOP_MILLISECOND, LOOP_MILLISECOND, test_count_timer), 0);
     ck_assert_int_eq(pthread_create(&sender, NULL, send_numbers, &traffic), 0);
     for (int i = 0; i < MOVES; i++) {
         on_thread(move, i % 3 == 0 ? NULL : &traffic);

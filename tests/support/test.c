@@ -289,6 +289,17 @@ struct loop_stats test_stats(const struct loop *loop)
     return stats;
 }
 
+void test_count_post(struct loop *loop, void *arg)
+{
+    (void)loop;
+    ++*(uint32_t *)arg;
+}
+
+void test_count_timer(struct loop_timer *timer)
+{
+    ++*(uint32_t *)timer->data;
+}
+
 void test_run(struct loop *loop)
 {
     ck_assert_int_eq(loop_run(loop, LOOP_RUN_DEFAULT), 0);

@@ -111,6 +111,10 @@ void test_loop_drop(struct loop *loop);
 
 struct loop_stats test_stats(const struct loop *loop);
 
+/* Callbacks that count: arg, or the timer's data, is a uint32_t. */
+loop_post_cb  test_count_post;
+loop_timer_cb test_count_timer;
+
 /* Runs until nothing keeps the loop alive. */
 void test_run(struct loop *loop);
 
