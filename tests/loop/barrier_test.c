@@ -1,24 +1,13 @@
 /* tests/loop/barrier_test.c: operations held back behind others, and cancelling many at once. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/futex.h>
 
-static struct loop *loop;
-static int          pair[2];
-
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 16});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
+    pair_open(&(struct loop_options){.sq_entries = 16});
 }
 
 static loop_id waiting_recv(char *byte, struct test_log *log)
@@ -437,7 +426,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("barrier");
     TCase *tcase = test_case(suite, "barriers");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, nothing_before);
     tcase_add_test(tcase, waits_for_those_before);
     tcase_add_test(tcase, holds_any_operation);
@@ -449,7 +438,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, no_memory);
     tcase_add_loop_test(tcase, counted, 0, 3);
     tcase = test_case(suite, "many");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_loop_test(tcase, by_descriptor, 0, 3);
     tcase_add_loop_test(tcase, by_opcode_and_all, 0, 3);
     tcase_add_test(tcase, no_descriptor);

@@ -1,24 +1,11 @@
 /* tests/loop/buffer_test.c: lent buffers: keeping, returning, handing on. */
-#include "tests/support/test.h"
-
-static struct loop *loop;
-static int          pair[2];
+#include "tests/loop/pair_world.h"
 
 enum { BUFFER_SIZE = 512, BUFFERS = 4 };
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    if (pair[0] >= 0)
-        test_close(pair[0]);
-    if (pair[1] >= 0)
-        test_close(pair[1]);
+    pair_open(&(struct loop_options){.sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS});
 }
 
 static void peer_ends(void)
@@ -403,7 +390,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("buffer");
     TCase *tcase = test_case(suite, "buffer");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, unknown);
     tcase_add_loop_test(tcase, keep_and_return, 0, 3);
     tcase_add_test(tcase, content_stays);

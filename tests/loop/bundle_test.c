@@ -1,29 +1,18 @@
 /* tests/loop/bundle_test.c: many buffers in one completion, received and sent. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <liburing.h>
 
-static struct loop *loop;
-static int          pair[2];
-static bool         has_bundles;
+static bool has_bundles;
 
 enum { SIZE = 512, BUFFERS = 16 };
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64, .buffer_size = SIZE, .buffer_count = BUFFERS});
+    pair_open(&(struct loop_options){.sq_entries = 64, .buffer_size = SIZE, .buffer_count = BUFFERS});
     has_bundles = (loop_features_get(loop)->kernel_features & IORING_FEAT_RECVSEND_BUNDLE) != 0;
     if (!has_bundles)
         test_skip("this kernel has no bundles");
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    for (int i = 0; i < 2; i++)
-        if (pair[i] >= 0)
-            test_close(pair[i]);
 }
 
 static struct loop_buffer_group_stats group_stats(int group)
@@ -542,7 +531,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("bundle");
     TCase *tcase = test_case(suite, "bundle");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_loop_test(tcase, bytes_are_exact, 0, 2);
     tcase_add_test(tcase, last_buffer);
     tcase_add_test(tcase, nobody_looks);

@@ -1,23 +1,7 @@
 /* tests/loop/cancel_test.c: asking operations to end, at every moment of their lives. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
-
-static struct loop *loop;
-static int          pair[2];
-
-static void setup(void)
-{
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
-}
 
 /* Goal: what names no operation is -ENOENT. Method: nothing, errors, garbage. */
 START_TEST(unknown_ids)
@@ -350,7 +334,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("cancel");
     TCase *tcase = test_case(suite, "cancel");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, pair_setup, pair_teardown);
     tcase_add_test(tcase, unknown_ids);
     tcase_add_loop_test(tcase, pending, 0, 3);
     tcase_add_test(tcase, ended);

@@ -1,28 +1,11 @@
 /* tests/loop/chain_test.c: operations that run one after the other. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <liburing.h>
 
-static struct loop *loop;
-static int          pair[2];
-
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 16});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
-}
-
-static void no_callback(struct loop *of, const struct loop_result *result, void *arg)
-{
-    (void)of, (void)arg;
-    ck_abort_msg("an operation that was dropped called back, res %d", result->res);
+    pair_open(&(struct loop_options){.sq_entries = 16});
 }
 
 static loop_id chain_nop(struct test_log *log)
@@ -134,8 +117,8 @@ START_TEST(dropped_whole)
 
         ck_assert_int_eq(loop_chain_begin(loop, 3, 0), 0);
         for (int i = 0; i < 3; i++) {
-            loop_id id = i == bad ? loop_recv(loop, -1, log, 1, 0, no_callback, NULL, NULL)
-                                  : loop_send(loop, pair[0], "x", 1, 0, no_callback, NULL, NULL);
+            loop_id id = i == bad ? loop_recv(loop, -1, log, 1, 0, not_called, NULL, NULL)
+                                  : loop_send(loop, pair[0], "x", 1, 0, not_called, NULL, NULL);
 
             if (i == bad)
                 ck_assert_int_eq(id, -EBADF);
@@ -165,9 +148,9 @@ START_TEST(dropped_ids)
     loop_id id;
 
     ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
-    id = loop_nop(loop, no_callback, NULL, NULL);
+    id = loop_nop(loop, not_called, NULL, NULL);
     ck_assert_int_gt(id, 0);
-    ck_assert_int_eq(loop_recv(loop, -1, &id, 1, 0, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_recv(loop, -1, &id, 1, 0, not_called, NULL, NULL), -EBADF);
     ck_assert_int_eq(loop_chain_end(loop), -EBADF);
     ck_assert_int_eq(loop_cancel(loop, id), -ENOENT);
     test_run(loop);
@@ -185,11 +168,11 @@ START_TEST(dropped_with_a_raw_timeout)
     memset(&sqe, 0, sizeof(sqe));
     io_uring_prep_link_timeout(&sqe, &timespec, 0);
     ck_assert_int_eq(loop_chain_begin(loop, 4, 0), 0);
-    ck_assert_int_gt(loop_nop(loop, no_callback, NULL, NULL), 0);
-    id = loop_raw(loop, &sqe, no_callback, NULL, NULL);
+    ck_assert_int_gt(loop_nop(loop, not_called, NULL, NULL), 0);
+    id = loop_raw(loop, &sqe, not_called, NULL, NULL);
     ck_assert_int_gt(id, 0);
-    ck_assert_int_gt(loop_nop(loop, no_callback, NULL, LOOP_TERMS(.timeout_ns = LOOP_SECOND)), 0);
-    ck_assert_int_eq(loop_recv(loop, -1, &id, 1, 0, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_gt(loop_nop(loop, not_called, NULL, LOOP_TERMS(.timeout_ns = LOOP_SECOND)), 0);
+    ck_assert_int_eq(loop_recv(loop, -1, &id, 1, 0, not_called, NULL, NULL), -EBADF);
     ck_assert_int_eq(loop_chain_end(loop), -EBADF);
     ck_assert_uint_eq(test_stats(loop).ops_in_flight, 0);
     ck_assert(!loop_alive(loop));
@@ -231,9 +214,9 @@ START_TEST(more_than_reserved)
     int64_t r;
 
     ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
-    ck_assert_int_gt(loop_nop(loop, no_callback, NULL, NULL), 0);
-    ck_assert_int_gt(loop_nop(loop, no_callback, NULL, NULL), 0);
-    r = loop_nop(loop, no_callback, NULL, NULL);
+    ck_assert_int_gt(loop_nop(loop, not_called, NULL, NULL), 0);
+    ck_assert_int_gt(loop_nop(loop, not_called, NULL, NULL), 0);
+    r = loop_nop(loop, not_called, NULL, NULL);
     ck_assert_int_lt(r, 0);
     ck_assert_int_eq(loop_chain_end(loop), r);
     test_run(loop);
@@ -243,18 +226,18 @@ END_TEST
 /* Goal: what can't be in a chain is refused there, and drops it. Method: direct mode, multishots, background. */
 START_TEST(refused_inside)
 {
-    int n = loop_handler_register(loop, no_callback, NULL, LOOP_GROUP_DEFAULT);
+    int n = loop_handler_register(loop, not_called, NULL, LOOP_GROUP_DEFAULT);
 
     for (int i = 0; i < 4; i++) {
         loop_id id = 0;
 
         ck_assert_int_eq(loop_chain_begin(loop, 3, 0), 0);
-        ck_assert_int_gt(loop_nop(loop, no_callback, NULL, NULL), 0);
+        ck_assert_int_gt(loop_nop(loop, not_called, NULL, NULL), 0);
         switch (i) {
         case 0: id = loop_nop(loop, LOOP_HANDLER(n), LOOP_VALUE(1), NULL); break;
-        case 1: id = loop_recv_multishot(loop, pair[0], 0, 0, no_callback, NULL, NULL); break;
-        case 2: id = loop_accept_multishot(loop, pair[0], 0, no_callback, NULL, NULL); break;
-        case 3: id = loop_nop(loop, no_callback, NULL, LOOP_TERMS(.flags = LOOP_BACKGROUND)); break;
+        case 1: id = loop_recv_multishot(loop, pair[0], 0, 0, not_called, NULL, NULL); break;
+        case 2: id = loop_accept_multishot(loop, pair[0], 0, not_called, NULL, NULL); break;
+        case 3: id = loop_nop(loop, not_called, NULL, LOOP_TERMS(.flags = LOOP_BACKGROUND)); break;
         }
         ck_assert_msg(id == -EINVAL, "case %d: %d", i, (int)id);
         ck_assert_int_eq(loop_chain_end(loop), -EINVAL);
@@ -270,9 +253,9 @@ START_TEST(unchained)
     struct test_log log[5] = {0};
 
     ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
-    ck_assert_int_gt(loop_nop(loop, no_callback, NULL, NULL), 0);
+    ck_assert_int_gt(loop_nop(loop, not_called, NULL, NULL), 0);
     ck_assert_int_gt(loop_nop(loop, test_log_cb, &log[0], LOOP_TERMS(.flags = LOOP_UNCHAINED)), 0);
-    ck_assert_int_eq(loop_recv(loop, -1, log, 1, 0, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_recv(loop, -1, log, 1, 0, not_called, NULL, NULL), -EBADF);
     ck_assert_int_eq(loop_chain_end(loop), -EBADF);
     test_run(loop);
     test_log_is(&log[0], 0);
@@ -303,12 +286,12 @@ START_TEST(unchained_refused)
     sqe.flags = IOSQE_IO_LINK;
     ck_assert_int_eq(loop_chain_begin(loop, 2, 0), 0);
     ck_assert_int_gt(chain_nop(&log[0]), 0);
-    ck_assert_int_eq(loop_recv(loop, -1, log, 1, 0, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EBADF);
-    ck_assert_int_eq(loop_close(loop, -1, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EBADF);
-    ck_assert_int_eq(loop_recv_multishot(loop, -1, 0, 0, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)),
+    ck_assert_int_eq(loop_recv(loop, -1, log, 1, 0, not_called, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EBADF);
+    ck_assert_int_eq(loop_close(loop, -1, not_called, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EBADF);
+    ck_assert_int_eq(loop_recv_multishot(loop, -1, 0, 0, not_called, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)),
                      -EBADF);
-    ck_assert_int_eq(loop_shutdown(loop, pair[0], 99, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EINVAL);
-    ck_assert_int_eq(loop_raw(loop, &sqe, no_callback, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EINVAL);
+    ck_assert_int_eq(loop_shutdown(loop, pair[0], 99, not_called, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EINVAL);
+    ck_assert_int_eq(loop_raw(loop, &sqe, not_called, NULL, LOOP_TERMS(.flags = LOOP_UNCHAINED)), -EINVAL);
     ck_assert_int_gt(chain_nop(&log[1]), 0);
     ck_assert_int_eq(loop_chain_end(loop), 0);
     test_run(loop);
@@ -487,7 +470,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("chain");
     TCase *tcase = test_case(suite, "chain");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, whole);
     tcase_add_test(tcase, waits);
     tcase_add_loop_test(tcase, failure, 0, 2);

@@ -1,23 +1,7 @@
 /* tests/loop/deadline_test.c: deadlines of operations, kept by the loop's timers (_i = 0) or by the kernel (_i = 1). */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
-
-static struct loop *loop;
-static int          pair[2];
-
-static void setup(void)
-{
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
-}
 
 static const uint32_t flags[2] = {0, LOOP_LINKED_TIMEOUT};
 enum { BOTH = 2 };
@@ -316,7 +300,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("deadline");
     TCase *tcase = test_case(suite, "deadline");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, pair_setup, pair_teardown);
     tcase_add_loop_test(tcase, expires, 0, BOTH);
     tcase_add_loop_test(tcase, does_not_expire, 0, BOTH);
     tcase_add_loop_test(tcase, cancelled_first, 0, BOTH);

@@ -447,7 +447,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("detach_rest");
     TCase *tests = test_case(suite, "rest");
 
-    tcase_add_checked_fixture(tests, setup_buffers, teardown);
+    tcase_add_checked_fixture(tests, setup, pair_teardown);
     tcase_add_loop_test(tests, without_context, 0, 6);
     tcase_add_test(tests, bundle);
     tcase_add_test(tests, no_memory);

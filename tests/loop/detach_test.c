@@ -590,7 +590,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("detach");
     TCase *tests = test_case(suite, "kinds");
 
-    tcase_add_checked_fixture(tests, setup_buffers, teardown);
+    tcase_add_checked_fixture(tests, setup, pair_teardown);
     tcase_add_loop_test(tests, each_kind, 0, 2 * KINDS);
     tcase_add_test(tests, unsent_never_sent);
     tcase_add_test(tests, nothing_there);
@@ -600,7 +600,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tests, chained, 0, 4);
 
     tests = test_case(suite, "handing_over");
-    tcase_add_checked_fixture(tests, setup_buffers, teardown);
+    tcase_add_checked_fixture(tests, setup, pair_teardown);
     tcase_add_loop_test(tests, bytes_go_on, 0, 2);
     tcase_add_test(tests, inside_callback);
     tcase_add_test(tests, own_callback);

@@ -11,7 +11,7 @@
 
 static char byte, megabyte[1 << 20];
 
-static inline void setup_buffers(void)
+static inline void setup(void)
 {
     pair_open(&(struct loop_options){.sq_entries = 64, .buffer_size = 64, .buffer_count = 4});
 }

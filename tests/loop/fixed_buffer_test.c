@@ -1,13 +1,12 @@
 /* tests/loop/fixed_buffer_test.c: the table of registered buffers and the operations on it. Files stand in the working
  * directory, which is that of the build. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/resource.h>
 
-static struct loop *loop;
-static int          file;
+static int file;
 
 enum { COUNT = 3, SIZE = 8192, OWN = 2, FILE_BYTES = 20000 };
 
@@ -41,22 +40,6 @@ static void teardown(void)
 {
     test_loop_free(loop);
     test_close(file);
-}
-
-static int32_t finish(loop_id id, struct test_log *log)
-{
-    ck_assert_msg(id > 0, "refused: %s", strerror((int)-id));
-    ck_assert_uint_eq(log->count, 0);
-    test_run(loop);
-    ck_assert_uint_eq(log->count, 1);
-    ck_assert_uint_eq(log->finals, 1);
-    return log->last.res;
-}
-
-static void no_callback(struct loop *of, const struct loop_result *result, void *arg)
-{
-    (void)of, (void)arg;
-    ck_abort_msg("a call that was refused called back, res %d", result->res);
 }
 
 static struct loop_fixed_buffers_stats buffers(const struct loop *of)
@@ -170,15 +153,15 @@ START_TEST(failures)
     ck_assert_int_eq(read_at(3999, data, 10, 0, index), -EBADF);
     ck_assert_int_eq(read_at(writing, data, 10, 0, index), -EBADF);
     ck_assert_int_eq(finish(loop_write_fixed(loop, file, &log, 8, 0, index, test_log_cb, &log, NULL), &log), -EFAULT);
-    ck_assert_int_eq(loop_read_fixed(loop, -1, data, 10, 0, index, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_read_fixed(loop, file, NULL, 10, 0, index, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_read_fixed(loop, file, data, (size_t)INT32_MAX + 1, 0, index, no_callback, NULL, NULL),
+    ck_assert_int_eq(loop_read_fixed(loop, -1, data, 10, 0, index, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_read_fixed(loop, file, NULL, 10, 0, index, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_read_fixed(loop, file, data, (size_t)INT32_MAX + 1, 0, index, not_called, NULL, NULL),
                      -EINVAL);
-    ck_assert_int_eq(loop_write_fixed(loop, file, data, 10, 0, -1, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_write_fixed(loop, file, data, 10, 0, 65536, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_readv_fixed(loop, file, NULL, 1, 0, 0, index, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_readv_fixed(loop, -1, NULL, 0, 0, 0, index, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_writev_fixed(loop, file, (struct iovec *)data, 1025, 0, 0, index, no_callback, NULL, NULL),
+    ck_assert_int_eq(loop_write_fixed(loop, file, data, 10, 0, -1, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_write_fixed(loop, file, data, 10, 0, 65536, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_readv_fixed(loop, file, NULL, 1, 0, 0, index, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_readv_fixed(loop, -1, NULL, 0, 0, 0, index, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_writev_fixed(loop, file, (struct iovec *)data, 1025, 0, 0, index, not_called, NULL, NULL),
                      -EINVAL);
     test_run(loop);
     ck_assert_int_eq(loop_fixed_buffer_return(loop, index), 0);

@@ -1,5 +1,5 @@
 /* tests/loop/fixed_file_test.c: the table of registered files: slots, limits, and LOOP_FIXED in every operation. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
 #include <liburing.h>
@@ -8,32 +8,12 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static struct loop *loop;
-static int          pair[2];
-
 enum { AUTOMATIC = 4, OWN = 6 };
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
+    pair_open(&(struct loop_options){.sq_entries = 64});
     ck_assert_int_eq(loop_files_init(loop, &(struct loop_files_options){.automatic = AUTOMATIC, .own = OWN}), 0);
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
-}
-
-static int32_t finish(loop_id id, struct test_log *log)
-{
-    ck_assert_msg(id > 0, "refused: %s", strerror((int)-id));
-    test_run(loop);
-    ck_assert_uint_eq(log->count, 1);
-    ck_assert_uint_eq(log->finals, 1);
-    return log->last.res;
 }
 
 static struct loop_files_stats files(void)
@@ -559,7 +539,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("fixed_file");
     TCase *tcase = test_case(suite, "table");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, register_use_unregister);
     tcase_add_test(tcase, bad_arguments);
     tcase_add_test(tcase, defaults);
@@ -575,7 +555,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, wrong_thread_aborts);
     tcase_add_test(tcase, no_memory);
     tcase = test_case(suite, "ops");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, tcp_on_slots);
     tcase_add_loop_test(tcase, multishot_ops, 0, 2);
     tcase_add_test(tcase, raw_on_slot);

@@ -1,25 +1,13 @@
 /* tests/loop/lend_test.c: one-shot receives and reads into lent buffers: LOOP_LEND. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
-
-static struct loop *loop;
-static int          pair[2];
 
 enum { SIZE = 64, BUFFERS = 2 };
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64, .buffer_size = SIZE, .buffer_count = BUFFERS});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    for (int i = 0; i < 2; i++)
-        if (pair[i] >= 0)
-            test_close(pair[i]);
+    pair_open(&(struct loop_options){.sq_entries = 64, .buffer_size = SIZE, .buffer_count = BUFFERS});
 }
 
 static loop_id lend(int fd, size_t size, loop_cb *cb, void *arg)
@@ -317,7 +305,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("lend");
     TCase *tcase = test_case(suite, "lend");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, receives);
     tcase_add_test(tcase, idle_and_end);
     tcase_add_test(tcase, waits_in_order);

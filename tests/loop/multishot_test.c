@@ -1,28 +1,15 @@
 /* tests/loop/multishot_test.c: subscriptions: accept and receive many times, with buffers that run out and rings that
  * overflow. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>
-
-static struct loop *loop;
-static int          pair[2];
 
 enum { BUFFER_SIZE = 64, BUFFERS = 4 };
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    if (pair[0] >= 0)
-        test_close(pair[0]);
-    if (pair[1] >= 0)
-        test_close(pair[1]);
+    pair_open(&(struct loop_options){.sq_entries = 64, .buffer_size = BUFFER_SIZE, .buffer_count = BUFFERS});
 }
 
 static loop_id subscribe(int fd, loop_cb *cb, void *arg)
@@ -49,13 +36,7 @@ static void reset(int *fd)
 }
 
 /* Runs turns until the condition holds; also for what is no event to the user, such as a wait for a buffer. */
-#define UNTIL(condition)                                                                                               \
-    do {                                                                                                               \
-        while (!(condition)) {                                                                                         \
-            test_turns(loop, 1);                                                                                       \
-            test_sleep(20 * LOOP_MICROSECOND);                                                                         \
-        }                                                                                                              \
-    } while (0)
+#define UNTIL(condition) TEST_UNTIL(loop, condition)
 
 /* ---- receiving */
 
@@ -754,7 +735,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("multishot");
     TCase *tcase = test_case(suite, "receive");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, pieces_and_end);
     tcase_add_test(tcase, all_at_once);
     tcase_add_test(tcase, connection_reset);
@@ -766,7 +747,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, direct_mode);
 
     tcase = test_case(suite, "empty group");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_loop_test(tcase, waits_for_a_buffer, 0, 3);
     tcase_add_test(tcase, parked_does_not_spin);
     tcase_add_test(tcase, served_in_order);
@@ -775,11 +756,11 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, early_result_ends_the_run, 0, 4);
 
     tcase = test_case(suite, "overflow");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_loop_test(tcase, overflow, 0, 2);
 
     tcase = test_case(suite, "accept");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, accept_many);
     tcase_add_test(tcase, accept_without_descriptors);
     tcase_add_test(tcase, accept_flags);

@@ -2,12 +2,11 @@
 #ifndef RINGLOOP_TESTS_LOOP_OP_FIXED_H
 #define RINGLOOP_TESTS_LOOP_OP_FIXED_H
 
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <liburing.h>
 
-static struct loop *loop;
-static int          own; /* a taken own slot */
+static int own; /* a taken own slot */
 
 enum { AUTOMATIC = 4, OWN = 8 };
 
@@ -17,27 +16,6 @@ static inline void setup(void)
     ck_assert_int_eq(loop_files_init(loop, &(struct loop_files_options){.automatic = AUTOMATIC, .own = OWN}), 0);
     own = loop_file_reserve(loop, 1);
     ck_assert_int_ge(own, LOOP_FIXED(AUTOMATIC));
-}
-
-static inline void teardown(void)
-{
-    test_loop_free(loop);
-}
-
-static inline int32_t finish(loop_id id, struct test_log *log)
-{
-    ck_assert_msg(id > 0, "refused: %s", strerror((int)-id));
-    ck_assert_uint_eq(log->count, 0);
-    test_run(loop);
-    ck_assert_uint_eq(log->count, 1);
-    ck_assert_uint_eq(log->finals, 1);
-    return log->last.res;
-}
-
-static inline void no_callback(struct loop *of, const struct loop_result *result, void *arg)
-{
-    (void)of, (void)arg;
-    ck_abort_msg("a call that was refused called back, res %d", result->res);
 }
 
 static inline bool is_automatic(int fd)

@@ -40,23 +40,22 @@ START_TEST(slots_refused)
 {
     struct loop     *bare = test_loop_new(NULL), *own_only = test_loop_new(NULL);
     static const int bad[] = {0, AUTOMATIC - 1, AUTOMATIC + 1, AUTOMATIC + OWN, -2, LOOP_FIXED(1), 1 << 29};
-    int              fds[2], handler = loop_handler_register(loop, no_callback, NULL, 0);
+    int              fds[2], handler = loop_handler_register(loop, not_called, NULL, 0);
 
     for (size_t i = 0; i < TEST_COUNT(bad); i++)
-        ck_assert_int_eq(loop_socket_direct(loop, AF_INET, SOCK_STREAM, 0, bad[i], no_callback, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(loop_socket_direct(loop, AF_INET, SOCK_STREAM, 0, bad[i], not_called, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_socket_direct(loop, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, NULL, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_accept_multishot_direct(loop, 0, 0, NULL, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_socket_direct(loop, AF_INET, SOCK_STREAM, 0, own, LOOP_HANDLER(handler), NULL, NULL),
                      -EINVAL);
-    ck_assert_int_eq(loop_pipe_direct(loop, fds, 0, own, no_callback, NULL, NULL), -EINVAL); /* one slot only */
-    ck_assert_int_eq(loop_pipe_direct(loop, NULL, 0, LOOP_SLOT_AUTO, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_accept_direct(loop, -1, NULL, NULL, 0, own, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_accept_direct(loop, 0, NULL, NULL, 1, own, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_socket_direct(bare, AF_INET, SOCK_STREAM, 0, 0, no_callback, NULL, NULL), -ENXIO);
-    ck_assert_int_eq(loop_socket_direct(bare, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, no_callback, NULL, NULL),
-                     -ENXIO);
+    ck_assert_int_eq(loop_pipe_direct(loop, fds, 0, own, not_called, NULL, NULL), -EINVAL); /* one slot only */
+    ck_assert_int_eq(loop_pipe_direct(loop, NULL, 0, LOOP_SLOT_AUTO, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_accept_direct(loop, -1, NULL, NULL, 0, own, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_accept_direct(loop, 0, NULL, NULL, 1, own, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_socket_direct(bare, AF_INET, SOCK_STREAM, 0, 0, not_called, NULL, NULL), -ENXIO);
+    ck_assert_int_eq(loop_socket_direct(bare, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, not_called, NULL, NULL), -ENXIO);
     ck_assert_int_eq(loop_files_init(own_only, &(struct loop_files_options){.own = 2}), 0);
-    ck_assert_int_eq(loop_socket_direct(own_only, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, no_callback, NULL, NULL),
+    ck_assert_int_eq(loop_socket_direct(own_only, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, not_called, NULL, NULL),
                      -ENFILE);
     test_run(loop);
     test_loop_free(bare);
@@ -293,12 +292,11 @@ START_TEST(open_direct)
         finish(loop_openat2_direct(loop, AT_FDCWD, "/", &how, sizeof(how), own, test_log_cb, &logs[4], NULL), &logs[4]),
         -EINVAL);
     given[sizeof(given) - 1] = '\0';
-    ck_assert_int_eq(loop_openat_direct(loop, AT_FDCWD, given, 0, 0, own, no_callback, NULL, NULL), -ENAMETOOLONG);
-    ck_assert_int_eq(loop_openat_direct(loop, AT_FDCWD, NULL, 0, 0, own, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_openat_direct(loop, -1, "/", 0, 0, own, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_openat_direct(loop, own, "/", 0, 0, own, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_openat2_direct(loop, AT_FDCWD, "/", NULL, sizeof(how), own, no_callback, NULL, NULL),
-                     -EINVAL);
+    ck_assert_int_eq(loop_openat_direct(loop, AT_FDCWD, given, 0, 0, own, not_called, NULL, NULL), -ENAMETOOLONG);
+    ck_assert_int_eq(loop_openat_direct(loop, AT_FDCWD, NULL, 0, 0, own, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_openat_direct(loop, -1, "/", 0, 0, own, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_openat_direct(loop, own, "/", 0, 0, own, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_openat2_direct(loop, AT_FDCWD, "/", NULL, sizeof(how), own, not_called, NULL, NULL), -EINVAL);
 }
 END_TEST
 
@@ -363,7 +361,7 @@ START_TEST(pipe_direct)
     struct test_log log = {0};
 
     if (!test_has_opcode(loop, IORING_OP_PIPE)) {
-        ck_assert_int_eq(loop_pipe_direct(loop, fds, 0, first, no_callback, NULL, NULL), -EOPNOTSUPP);
+        ck_assert_int_eq(loop_pipe_direct(loop, fds, 0, first, not_called, NULL, NULL), -EOPNOTSUPP);
         test_skip("loop_pipe_direct: the kernel lacks it");
         return;
     }
@@ -410,13 +408,13 @@ END_TEST
 START_TEST(no_memory)
 {
     static char path[1000];
-    int         pair[2], fds[100], first = loop_file_reserve(loop, 1), refused = 0;
+    int         ends[2], fds[100], first = loop_file_reserve(loop, 1), refused = 0;
 
-    test_socketpair(pair);
+    test_socketpair(ends);
     memset(path, '/', sizeof(path) - 1);
     for (size_t i = 0; i < TEST_COUNT(fds); i++)
         fds[i] = -1;
-    ck_assert_int_eq(loop_file_register_at(loop, first, pair[0]), first);
+    ck_assert_int_eq(loop_file_register_at(loop, first, ends[0]), first);
     for (uint64_t nth = 1; nth < 10; nth++) {
         struct test_log log = {0};
         loop_id         id;
@@ -429,16 +427,16 @@ START_TEST(no_memory)
             ck_assert_int_eq(id, -ENOMEM);
             test_run(loop);
             ck_assert_uint_eq(log.count, 0);
-            ck_assert_int_eq(loop_file_lookup(loop, pair[0]), first);
+            ck_assert_int_eq(loop_file_lookup(loop, ends[0]), first);
             continue;
         }
         ck_assert_int_eq(finish(id, &log), first);
-        ck_assert_int_eq(loop_file_lookup(loop, pair[0]), -ENOENT);
+        ck_assert_int_eq(loop_file_lookup(loop, ends[0]), -ENOENT);
         break;
     }
     ck_assert_int_gt(refused, 0);
-    test_close(pair[0]);
-    test_close(pair[1]);
+    test_close(ends[0]);
+    test_close(ends[1]);
 }
 END_TEST
 
@@ -464,7 +462,7 @@ START_TEST(terms)
     ck_assert_int_eq(loop_files_init(small, NULL), 0);
     ck_assert_int_gt(loop_socket_direct(small, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, test_log_cb, &logs[2], NULL),
                      0);
-    ck_assert_int_eq(loop_socket_direct(small, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, no_callback, NULL, NULL),
+    ck_assert_int_eq(loop_socket_direct(small, AF_INET, SOCK_STREAM, 0, LOOP_SLOT_AUTO, not_called, NULL, NULL),
                      -ENOBUFS);
     test_run(small);
     ck_assert_int_ge(logs[2].last.res, LOOP_FIXED(0));
@@ -497,7 +495,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("op_fixed");
     TCase *tcase = test_case(suite, "ops");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, socket_direct);
     tcase_add_test(tcase, slots_refused);
     tcase_add_test(tcase, accept_direct);

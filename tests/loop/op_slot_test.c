@@ -7,31 +7,31 @@
 START_TEST(fd_install)
 {
     struct test_log logs[3] = {0};
-    int             pair[2], slot, fd;
+    int             ends[2], slot, fd;
     char            byte = 0;
 
-    test_socketpair(pair);
-    slot = loop_file_register(loop, pair[0]);
+    test_socketpair(ends);
+    slot = loop_file_register(loop, ends[0]);
     if (!test_has_opcode(loop, IORING_OP_FIXED_FD_INSTALL)) {
-        ck_assert_int_eq(loop_fixed_fd_install(loop, slot, 0, no_callback, NULL, NULL), -EOPNOTSUPP);
+        ck_assert_int_eq(loop_fixed_fd_install(loop, slot, 0, not_called, NULL, NULL), -EOPNOTSUPP);
         test_skip("loop_fixed_fd_install: the kernel lacks it");
     } else {
         fd = finish(loop_fixed_fd_install(loop, slot, 0, test_log_cb, &logs[0], NULL), &logs[0]);
         ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
         test_write(fd, "i", 1);
-        test_read(pair[1], &byte, 1);
+        test_read(ends[1], &byte, 1);
         ck_assert_int_eq(byte, 'i');
         test_close(fd);
         fd = finish(loop_fixed_fd_install(loop, slot, LOOP_INSTALL_INHERITED, test_log_cb, &logs[1], NULL), &logs[1]);
         ck_assert_int_eq(fcntl(fd, F_GETFD), 0);
         test_close(fd);
         ck_assert_int_eq(finish(loop_fixed_fd_install(loop, own, 0, test_log_cb, &logs[2], NULL), &logs[2]), -EBADF);
-        ck_assert_int_eq(loop_fixed_fd_install(loop, pair[0], 0, no_callback, NULL, NULL), -EBADF);
-        ck_assert_int_eq(loop_fixed_fd_install(loop, -1, 0, no_callback, NULL, NULL), -EBADF);
-        ck_assert_int_eq(loop_fixed_fd_install(loop, slot, 2, no_callback, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(loop_fixed_fd_install(loop, ends[0], 0, not_called, NULL, NULL), -EBADF);
+        ck_assert_int_eq(loop_fixed_fd_install(loop, -1, 0, not_called, NULL, NULL), -EBADF);
+        ck_assert_int_eq(loop_fixed_fd_install(loop, slot, 2, not_called, NULL, NULL), -EINVAL);
     }
-    test_close(pair[0]);
-    test_close(pair[1]);
+    test_close(ends[0]);
+    test_close(ends[1]);
 }
 END_TEST
 
@@ -45,21 +45,21 @@ static int32_t send_to(int fd)
 /* Goal: many slots by one operation: ours, with holes, emptied; and the kernel's, written into the array. */
 START_TEST(files_update)
 {
-    int             pair[2], first = loop_file_reserve(loop, 3), fds[AUTOMATIC + 1];
+    int             ends[2], first = loop_file_reserve(loop, 3), fds[AUTOMATIC + 1];
     struct test_log logs[8] = {0};
     loop_id         id;
 
-    test_socketpair(pair);
-    ck_assert_int_eq(loop_file_register_at(loop, first + 1, pair[1]), first + 1);
-    fds[0] = pair[0];
+    test_socketpair(ends);
+    ck_assert_int_eq(loop_file_register_at(loop, first + 1, ends[1]), first + 1);
+    fds[0] = ends[0];
     fds[1] = -2;
-    fds[2] = pair[0];
+    fds[2] = ends[0];
     id = loop_files_update(loop, fds, 3, first, test_log_cb, &logs[0], NULL);
     memset(fds, 0xee, sizeof(fds)); /* it was copied */
     ck_assert_int_eq(finish(id, &logs[0]), 3);
     for (int i = 0; i < 3; i++)
         ck_assert_int_eq(send_to(first + i), 1);
-    ck_assert_int_eq(loop_file_lookup(loop, pair[0]), -ENOENT);
+    ck_assert_int_eq(loop_file_lookup(loop, ends[0]), -ENOENT);
     fds[0] = fds[1] = fds[2] = -1;
     ck_assert_int_eq(finish(loop_files_update(loop, fds, 3, first, test_log_cb, &logs[1], NULL), &logs[1]), 3);
     ck_assert_int_eq(send_to(first), -EBADF);
@@ -68,7 +68,7 @@ START_TEST(files_update)
     ck_assert_int_eq(finish(loop_files_update(loop, fds + 1, 1, first, test_log_cb, &logs[3], NULL), &logs[3]), -EBADF);
 
     for (int i = 0; i <= AUTOMATIC; i++)
-        fds[i] = pair[0];
+        fds[i] = ends[0];
     ck_assert_int_eq(finish(loop_files_update(loop, fds, 2, LOOP_SLOT_AUTO, test_log_cb, &logs[4], NULL), &logs[4]), 2);
     ck_assert(is_automatic(fds[0]) && is_automatic(fds[1]) && fds[0] != fds[1]);
     ck_assert_int_eq(send_to(fds[1]), 1);
@@ -76,22 +76,22 @@ START_TEST(files_update)
     ck_assert_int_eq(finish(loop_files_update(loop, fds + 2, 3, LOOP_SLOT_AUTO, test_log_cb, &logs[5], NULL), &logs[5]),
                      2);
     ck_assert(is_automatic(fds[3]));
-    ck_assert_int_eq(fds[4], pair[0]);
+    ck_assert_int_eq(fds[4], ends[0]);
     ck_assert_int_eq(finish(loop_files_update(loop, fds + 4, 1, LOOP_SLOT_AUTO, test_log_cb, &logs[6], NULL), &logs[6]),
                      -ENFILE);
 
-    ck_assert_int_eq(loop_files_update(loop, NULL, 1, first, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_files_update(loop, fds, 0, first, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_files_update(loop, NULL, 1, first, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_files_update(loop, fds, 0, first, not_called, NULL, NULL), -EINVAL);
     ck_assert_int_eq(loop_files_update(loop, fds + 4, 1, LOOP_SLOT_AUTO, NULL, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_files_update(loop, fds, 4, first, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_files_update(loop, fds, 4, first, not_called, NULL, NULL), -EINVAL);
     fds[0] = -3;
-    ck_assert_int_eq(loop_files_update(loop, fds, 1, first, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_files_update(loop, fds, 1, first, not_called, NULL, NULL), -EBADF);
     fds[0] = first;
-    ck_assert_int_eq(loop_files_update(loop, fds, 1, first, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_files_update(loop, fds, 1, first, not_called, NULL, NULL), -EBADF);
     fds[0] = -1;
-    ck_assert_int_eq(loop_files_update(loop, fds, 1, LOOP_SLOT_AUTO, no_callback, NULL, NULL), -EBADF);
-    test_close(pair[0]);
-    test_close(pair[1]);
+    ck_assert_int_eq(loop_files_update(loop, fds, 1, LOOP_SLOT_AUTO, not_called, NULL, NULL), -EBADF);
+    test_close(ends[0]);
+    test_close(ends[1]);
 }
 END_TEST
 
@@ -100,14 +100,14 @@ START_TEST(files_update_long)
 {
     enum { MANY = 200 };
     struct loop    *of = test_loop_new(NULL);
-    int            *fds = malloc(MANY * sizeof(fds[0])), pair[2], first;
+    int            *fds = malloc(MANY * sizeof(fds[0])), ends[2], first;
     struct test_log log = {0}, send = {0};
 
-    test_socketpair(pair);
+    test_socketpair(ends);
     ck_assert_int_eq(loop_files_init(of, &(struct loop_files_options){.own = MANY}), 0);
     first = loop_file_reserve(of, MANY);
     for (int i = 0; i < MANY; i++)
-        fds[i] = pair[0];
+        fds[i] = ends[0];
     ck_assert_int_gt(loop_files_update(of, fds, MANY, first, test_log_cb, &log, NULL), 0);
     memset(fds, 0xee, MANY * sizeof(fds[0]));
     free(fds);
@@ -117,8 +117,8 @@ START_TEST(files_update_long)
     test_run(of);
     test_log_is(&send, 1);
     test_loop_free(of);
-    test_close(pair[0]);
-    test_close(pair[1]);
+    test_close(ends[0]);
+    test_close(ends[1]);
 }
 END_TEST
 
@@ -161,7 +161,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("op_slot");
     TCase *tcase = test_case(suite, "slots");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, fd_install);
     tcase_add_test(tcase, files_update);
     tcase_add_test(tcase, files_update_long);

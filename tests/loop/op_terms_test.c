@@ -238,7 +238,7 @@ START_TEST(direct_limit)
     ck_assert_int_gt(loop_recv(small, pair[0], &bytes[0], 1, 0, LOOP_HANDLER(n), LOOP_VALUE(1), NULL), 0);
     ck_assert_int_gt(loop_recv(small, pair[0], &bytes[1], 1, 0, LOOP_HANDLER(n), LOOP_VALUE(2), NULL), 0);
     ck_assert_int_eq(loop_nop(small, LOOP_HANDLER(n), LOOP_VALUE(3), NULL), -ENOBUFS);
-    ck_assert_int_eq(loop_nop(small, no_callback, NULL, NULL), -ENOBUFS);
+    ck_assert_int_eq(loop_nop(small, not_called, NULL, NULL), -ENOBUFS);
     ck_assert_uint_eq(test_stats(small).ops_full, 2);
     ck_assert_uint_eq(test_stats(small).ops_in_flight, 2);
     test_write(pair[1], "xy", 2);
@@ -265,7 +265,7 @@ static void successor_cb(struct loop *of, const struct loop_result *result, void
     successor->left--;
     ck_assert_int_gt(loop_nop(of, successor_cb, successor, LOOP_TERMS(.flags = successor->flags)), 0);
     if (successor->left > 4) { /* all four are in flight again */
-        ck_assert_int_eq(loop_nop(of, no_callback, NULL, NULL), -ENOBUFS);
+        ck_assert_int_eq(loop_nop(of, not_called, NULL, NULL), -ENOBUFS);
         successor->full++;
     }
 }
@@ -279,7 +279,7 @@ START_TEST(full_pool)
 
     for (int i = 0; i < 4; i++)
         ck_assert_int_gt(loop_nop(small, successor_cb, &successor, LOOP_TERMS(.flags = successor.flags)), 0);
-    ck_assert_int_eq(loop_nop(small, no_callback, NULL, NULL), -ENOBUFS);
+    ck_assert_int_eq(loop_nop(small, not_called, NULL, NULL), -ENOBUFS);
     ck_assert_uint_eq(test_stats(small).ops_full, 1);
     ck_assert_uint_eq(test_stats(small).ops_in_flight, 4);
     test_run(small);
@@ -467,14 +467,14 @@ Suite *test_suite(void)
     Suite *suite = suite_create("op_terms");
     TCase *tcase = test_case(suite, "terms");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, pair_setup, pair_teardown);
     tcase_add_test(tcase, no_callback_given);
     tcase_add_test(tcase, extra);
     tcase_add_test(tcase, extra_is_lent);
     tcase_add_test(tcase, hints);
 
     tcase = test_case(suite, "direct");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, pair_setup, pair_teardown);
     tcase_add_test(tcase, direct_values);
     tcase_add_test(tcase, direct_refused);
     tcase_add_test(tcase, direct_handlers);
@@ -482,7 +482,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, direct_limit);
 
     tcase = test_case(suite, "limits");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, pair_setup, pair_teardown);
     tcase_add_loop_test(tcase, full_pool, 0, 2);
     tcase_add_loop_test(tcase, successor_without_memory, 0, 2);
     tcase_add_loop_test(tcase, more_than_the_sq, 0, 2);

@@ -79,7 +79,7 @@ START_TEST(bind_listen)
 
     if (!test_has_opcode(loop, IORING_OP_LISTEN)) {
         ck_assert_int_eq(bind_port(fd, 0, &log[0]), -EOPNOTSUPP);
-        ck_assert_int_eq(loop_listen(loop, fd, 1, no_callback, NULL, NULL), -EOPNOTSUPP);
+        ck_assert_int_eq(loop_listen(loop, fd, 1, not_called, NULL, NULL), -EOPNOTSUPP);
         test_skip("loop_bind and loop_listen: the kernel lacks them");
     } else {
         ck_assert_int_eq(finish(bind_port(fd, 0, &log[0]), &log[0]), 0);
@@ -459,8 +459,8 @@ static bool kernel_has(enum start what)
 START_TEST(negative_descriptor)
 {
     if (kernel_has((enum start)_i) && takes_descriptor((enum start)_i)) {
-        ck_assert_int_eq(start((enum start)_i, -1, no_callback, NULL, NULL), -EBADF);
-        ck_assert_int_eq(start((enum start)_i, -12345, no_callback, NULL, NULL), -EBADF);
+        ck_assert_int_eq(start((enum start)_i, -1, not_called, NULL, NULL), -EBADF);
+        ck_assert_int_eq(start((enum start)_i, -12345, not_called, NULL, NULL), -EBADF);
         ck_assert_int_eq(start((enum start)_i, -1, NULL, NULL, NULL), -EBADF);
     }
     nothing_started();
@@ -473,14 +473,14 @@ START_TEST(bad_terms)
     static const char data[LOOP_EXTRA_BYTES_MAX + 1];
 
     if (kernel_has((enum start)_i)) {
-        ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.flags = 1u << 31)), -EINVAL);
-        ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.flags = 1u << 6)), -EINVAL);
+        ck_assert_int_eq(start((enum start)_i, pair[0], not_called, NULL, LOOP_TERMS(.flags = 1u << 31)), -EINVAL);
+        ck_assert_int_eq(start((enum start)_i, pair[0], not_called, NULL, LOOP_TERMS(.flags = 1u << 6)), -EINVAL);
         ck_assert_int_eq(
-            start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.data = data, .data_size = sizeof(data))),
+            start((enum start)_i, pair[0], not_called, NULL, LOOP_TERMS(.data = data, .data_size = sizeof(data))),
             -EINVAL);
-        ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.data = NULL, .data_size = 4)),
+        ck_assert_int_eq(start((enum start)_i, pair[0], not_called, NULL, LOOP_TERMS(.data = NULL, .data_size = 4)),
                          -EINVAL);
-        ck_assert_int_eq(start((enum start)_i, pair[0], no_callback, NULL, LOOP_TERMS(.release = 12345)), -EINVAL);
+        ck_assert_int_eq(start((enum start)_i, pair[0], not_called, NULL, LOOP_TERMS(.release = 12345)), -EINVAL);
     }
     nothing_started();
 }
@@ -498,21 +498,21 @@ START_TEST(bad_values)
     struct io_uring_sqe sqe;
 
     if (test_has_opcode(loop, IORING_OP_BIND)) {
-        ck_assert_int_eq(loop_bind(loop, pair[0], NULL, sizeof(address), no_callback, NULL, NULL), -EINVAL);
-        ck_assert_int_eq(loop_bind(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, no_callback, NULL, NULL),
+        ck_assert_int_eq(loop_bind(loop, pair[0], NULL, sizeof(address), not_called, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(loop_bind(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, not_called, NULL, NULL),
                          -EINVAL);
     }
-    ck_assert_int_eq(loop_connect(loop, pair[0], NULL, sizeof(address), no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_connect(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, no_callback, NULL, NULL),
+    ck_assert_int_eq(loop_connect(loop, pair[0], NULL, sizeof(address), not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_connect(loop, pair[0], any, sizeof(struct sockaddr_storage) + 1, not_called, NULL, NULL),
                      -EINVAL);
-    ck_assert_int_eq(loop_sendmsg(loop, pair[0], NULL, 0, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_sendmsg(loop, pair[0], &too_many, 0, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_sendmsg(loop, pair[0], &too_much, 0, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_recv_multishot(loop, pair[0], 77, 0, no_callback, NULL, NULL), -EINVAL); /* no such group */
-    ck_assert_int_eq(loop_raw(loop, NULL, no_callback, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_sendmsg(loop, pair[0], NULL, 0, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_sendmsg(loop, pair[0], &too_many, 0, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_sendmsg(loop, pair[0], &too_much, 0, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_recv_multishot(loop, pair[0], 77, 0, not_called, NULL, NULL), -EINVAL); /* no such group */
+    ck_assert_int_eq(loop_raw(loop, NULL, not_called, NULL, NULL), -EINVAL);
     memset(&sqe, 0, sizeof(sqe));
     sqe.opcode = 250;
-    ck_assert_int_eq(loop_raw(loop, &sqe, no_callback, NULL, NULL), -EOPNOTSUPP);
+    ck_assert_int_eq(loop_raw(loop, &sqe, not_called, NULL, NULL), -EOPNOTSUPP);
     nothing_started();
 }
 END_TEST
@@ -553,7 +553,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("op");
     TCase *tcase = test_case(suite, "operations");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, pair_setup, pair_teardown);
     tcase_add_test(tcase, nop);
     tcase_add_test(tcase, ids_differ);
     tcase_add_test(tcase, socket_op);
@@ -570,7 +570,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, close_op);
 
     tcase = test_case(suite, "refused");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, pair_setup, pair_teardown);
     tcase_add_loop_test(tcase, negative_descriptor, 0, STARTS);
     tcase_add_loop_test(tcase, bad_terms, 0, STARTS);
     tcase_add_test(tcase, bad_values);

@@ -6,7 +6,7 @@
 #include "tests/support/test.h"
 
 static struct loop *loop;
-static int          pair[2]; /* -1: closed by the test */
+static int          pair[2] = {-1, -1}; /* -1: closed by the test, or never made */
 
 static inline void pair_open(const struct loop_options *options)
 {
@@ -14,12 +14,12 @@ static inline void pair_open(const struct loop_options *options)
     test_socketpair(pair);
 }
 
-static inline void setup(void)
+static inline void pair_setup(void)
 {
     pair_open(&(struct loop_options){.sq_entries = 64});
 }
 
-static inline void teardown(void)
+static inline void pair_teardown(void)
 {
     test_loop_free(loop);
     for (int i = 0; i < 2; i++)
@@ -37,11 +37,13 @@ static inline int32_t finish(loop_id id, struct test_log *log)
     ck_assert_uint_eq(log->finals, 1);
     ck_assert_int_eq(log->last.id, id);
     ck_assert_uint_eq(log->last.value, 0);
-    ck_assert_uint_eq(log->last.flags & ~(uint32_t)LOOP_SOCK_NONEMPTY, 0);
+    ck_assert_uint_eq(log->last.flags & ~(uint32_t)LOOP_SOCK_NONEMPTY,
+                      log->last.res == -ETIMEDOUT ? LOOP_TIMED_OUT : 0);
     return log->last.res;
 }
 
-static inline void no_callback(struct loop *of, const struct loop_result *result, void *arg)
+/* For calls that are refused. */
+static inline void not_called(struct loop *of, const struct loop_result *result, void *arg)
 {
     (void)of, (void)arg;
     ck_abort_msg("a call that was refused called back, res %d", result->res);

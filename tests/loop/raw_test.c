@@ -1,23 +1,12 @@
 /* tests/loop/raw_test.c: SQEs filled in by the user: raw (the loop's callback) and foreign (user_data of its own). */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <liburing.h>
 #include <poll.h>
 
-static struct loop *loop;
-static int          pair[2];
-
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 16});
-    test_socketpair(pair);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
+    pair_open(&(struct loop_options){.sq_entries = 16});
 }
 
 static struct io_uring_sqe sqe_nop(void)
@@ -333,7 +322,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("raw");
     TCase *tcase = test_case(suite, "raw");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, raw);
     tcase_add_test(tcase, raw_multishot);
     tcase_add_test(tcase, raw_terms);

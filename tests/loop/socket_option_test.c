@@ -1,41 +1,15 @@
 /* tests/loop/socket_option_test.c: sockets by kind, their options by the ring, TCP fast open. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
 #include <liburing.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 
-static struct loop *loop;
-static int          tcp[2];
-
 static void setup(void)
 {
     loop = test_loop_new(&(struct loop_options){.sq_entries = 64});
-    test_tcp_pair(tcp);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(tcp[0]);
-    test_close(tcp[1]);
-}
-
-static int32_t finish(loop_id id, struct test_log *log)
-{
-    ck_assert_msg(id > 0, "refused: %s", strerror((int)-id));
-    ck_assert_uint_eq(log->count, 0);
-    test_run(loop);
-    ck_assert_uint_eq(log->count, 1);
-    ck_assert_uint_eq(log->finals, 1);
-    return log->last.res;
-}
-
-static void no_callback(struct loop *of, const struct loop_result *result, void *arg)
-{
-    (void)of, (void)arg;
-    ck_abort_msg("a call that was refused called back, res %d", result->res);
+    test_tcp_pair(pair);
 }
 
 /* ---- kinds */
@@ -119,12 +93,12 @@ START_TEST(kind_refused)
 {
     int domain = 77, type = 77, protocol = 77;
 
-    ck_assert_int_eq(loop_socket_of_kind(loop, (enum loop_socket_kind)99, 0, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_socket_of_kind(loop, (enum loop_socket_kind) - 1, 0, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_socket_of_kind(loop, LOOP_TCP4, 6, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_socket_of_kind(loop, LOOP_RAW4, 256, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_socket_of_kind_direct(loop, LOOP_RAW6, -1, 0, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_socket_of_kind_direct(loop, LOOP_TCP4, 0, 0, no_callback, NULL, NULL), -ENXIO);
+    ck_assert_int_eq(loop_socket_of_kind(loop, (enum loop_socket_kind)99, 0, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_socket_of_kind(loop, (enum loop_socket_kind) - 1, 0, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_socket_of_kind(loop, LOOP_TCP4, 6, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_socket_of_kind(loop, LOOP_RAW4, 256, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_socket_of_kind_direct(loop, LOOP_RAW6, -1, 0, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_socket_of_kind_direct(loop, LOOP_TCP4, 0, 0, not_called, NULL, NULL), -ENXIO);
     ck_assert_int_eq(loop_socket_kind_parts(LOOP_UDP6, 1, &domain, &type, &protocol), -EINVAL);
     ck_assert(domain == 77 && type == 77 && protocol == 77);
     ck_assert_int_eq(loop_socket_kind_parts(LOOP_UDP6, 0, &domain, &type, &protocol), 0);
@@ -148,30 +122,30 @@ START_TEST(set_get)
     int             on = 1, got = 0;
     struct linger   linger = {.l_onoff = 1, .l_linger = 42}, found = {0};
     socklen_t       size = sizeof(got);
-    loop_id id = loop_setsockopt(loop, tcp[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on), test_log_cb, &logs[0], NULL);
+    loop_id id = loop_setsockopt(loop, pair[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on), test_log_cb, &logs[0], NULL);
 
     on = 0;
     if (lacks(finish(id, &logs[0])))
         return;
     ck_assert_int_eq(logs[0].last.res, 0);
-    ck_assert_int_eq(getsockopt(tcp[0], IPPROTO_TCP, TCP_NODELAY, &got, &size), 0);
+    ck_assert_int_eq(getsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &got, &size), 0);
     ck_assert_int_eq(got, 1);
-    ck_assert_int_eq(finish(loop_setsockopt(loop, tcp[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger), test_log_cb,
+    ck_assert_int_eq(finish(loop_setsockopt(loop, pair[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger), test_log_cb,
                                             &logs[1], NULL),
                             &logs[1]),
                      0);
-    ck_assert_int_eq(
-        finish(loop_getsockopt(loop, tcp[0], SOL_SOCKET, SO_LINGER, &found, sizeof(found), test_log_cb, &logs[2], NULL),
-               &logs[2]),
-        sizeof(found));
+    ck_assert_int_eq(finish(loop_getsockopt(loop, pair[0], SOL_SOCKET, SO_LINGER, &found, sizeof(found), test_log_cb,
+                                            &logs[2], NULL),
+                            &logs[2]),
+                     sizeof(found));
     ck_assert_int_eq(found.l_linger, 42);
     ck_assert_int_eq(
-        finish(loop_getsockopt(loop, tcp[0], SOL_SOCKET, SO_TYPE, &got, sizeof(got), test_log_cb, &logs[3], NULL),
+        finish(loop_getsockopt(loop, pair[0], SOL_SOCKET, SO_TYPE, &got, sizeof(got), test_log_cb, &logs[3], NULL),
                &logs[3]),
         sizeof(got));
     ck_assert_int_eq(got, SOCK_STREAM);
     linger.l_onoff = 0;
-    ck_assert_int_eq(setsockopt(tcp[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+    ck_assert_int_eq(setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
 }
 END_TEST
 
@@ -182,21 +156,21 @@ START_TEST(option_errors)
     int             on = 1, pipes[2];
 
     test_pipe(pipes);
-    if (!lacks(finish(loop_setsockopt(loop, tcp[0], SOL_SOCKET, 9999, &on, sizeof(on), test_log_cb, &logs[0], NULL),
+    if (!lacks(finish(loop_setsockopt(loop, pair[0], SOL_SOCKET, 9999, &on, sizeof(on), test_log_cb, &logs[0], NULL),
                       &logs[0]))) {
         ck_assert_int_eq(logs[0].last.res, -ENOPROTOOPT);
         ck_assert_int_eq(
-            finish(loop_setsockopt(loop, tcp[0], SOL_SOCKET, SO_KEEPALIVE, &on, 1, test_log_cb, &logs[1], NULL),
+            finish(loop_setsockopt(loop, pair[0], SOL_SOCKET, SO_KEEPALIVE, &on, 1, test_log_cb, &logs[1], NULL),
                    &logs[1]),
             -EINVAL);
         ck_assert_int_eq(
-            finish(loop_getsockopt(loop, tcp[0], SOL_SOCKET, 9999, &on, sizeof(on), test_log_cb, &logs[2], NULL),
+            finish(loop_getsockopt(loop, pair[0], SOL_SOCKET, 9999, &on, sizeof(on), test_log_cb, &logs[2], NULL),
                    &logs[2]),
             -ENOPROTOOPT);
         /* The level that kernels so far leave out; a later one may have it. */
         on = 7;
         if (finish(
-                loop_getsockopt(loop, tcp[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on), test_log_cb, &logs[3], NULL),
+                loop_getsockopt(loop, pair[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on), test_log_cb, &logs[3], NULL),
                 &logs[3]) < 0) {
             ck_assert_int_eq(logs[3].last.res, -EOPNOTSUPP);
             ck_assert_int_eq(on, 7);
@@ -210,13 +184,13 @@ START_TEST(option_errors)
         finish(loop_getsockopt(loop, 3999, SOL_SOCKET, SO_TYPE, &on, sizeof(on), test_log_cb, &logs[5], NULL),
                &logs[5]),
         -EBADF);
-    ck_assert_int_eq(loop_setsockopt(loop, -1, 0, 0, &on, 4, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_getsockopt(loop, -1, 0, 0, &on, 4, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_setsockopt(loop, tcp[0], 0, 0, NULL, 4, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_getsockopt(loop, tcp[0], 0, 0, NULL, 4, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_setsockopt(loop, tcp[0], 0, 0, &on, (1 << 20) + 1, no_callback, NULL, NULL), -EINVAL);
-    ck_assert_int_eq(loop_socket_inq(loop, -1, no_callback, NULL, NULL), -EBADF);
-    ck_assert_int_eq(loop_socket_outq(loop, -1, no_callback, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_setsockopt(loop, -1, 0, 0, &on, 4, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_getsockopt(loop, -1, 0, 0, &on, 4, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_setsockopt(loop, pair[0], 0, 0, NULL, 4, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_getsockopt(loop, pair[0], 0, 0, NULL, 4, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_setsockopt(loop, pair[0], 0, 0, &on, (1 << 20) + 1, not_called, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(loop_socket_inq(loop, -1, not_called, NULL, NULL), -EBADF);
+    ck_assert_int_eq(loop_socket_outq(loop, -1, not_called, NULL, NULL), -EBADF);
     test_close(pipes[0]);
     test_close(pipes[1]);
 }
@@ -233,7 +207,7 @@ START_TEST(long_value)
     /* TCP_CONGESTION takes a name of any length and looks at its first 16 bytes. */
     memset(name, 0, BYTES);
     strcpy(name, "reno");
-    id = loop_setsockopt(loop, tcp[0], IPPROTO_TCP, TCP_CONGESTION, name, BYTES, test_log_cb, &log, NULL);
+    id = loop_setsockopt(loop, pair[0], IPPROTO_TCP, TCP_CONGESTION, name, BYTES, test_log_cb, &log, NULL);
     memset(name, 'x', BYTES);
     free(name);
     if (!lacks(finish(id, &log))) {
@@ -241,7 +215,7 @@ START_TEST(long_value)
         socklen_t size = sizeof(found);
 
         ck_assert_int_eq(log.last.res, 0);
-        ck_assert_int_eq(getsockopt(tcp[0], IPPROTO_TCP, TCP_CONGESTION, found, &size), 0);
+        ck_assert_int_eq(getsockopt(pair[0], IPPROTO_TCP, TCP_CONGESTION, found, &size), 0);
         ck_assert_str_eq(found, "reno");
     }
 }
@@ -255,13 +229,13 @@ START_TEST(on_slot)
     socklen_t       size = sizeof(got);
 
     ck_assert_int_eq(loop_files_init(loop, NULL), 0);
-    slot = loop_file_register(loop, tcp[0]);
+    slot = loop_file_register(loop, pair[0]);
     if (lacks(
             finish(loop_setsockopt(loop, slot, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on), test_log_cb, &logs[0], NULL),
                    &logs[0])))
         return;
     ck_assert_int_eq(logs[0].last.res, 0);
-    ck_assert_int_eq(getsockopt(tcp[0], SOL_SOCKET, SO_KEEPALIVE, &got, &size), 0);
+    ck_assert_int_eq(getsockopt(pair[0], SOL_SOCKET, SO_KEEPALIVE, &got, &size), 0);
     ck_assert_int_eq(got, 1);
     got = 0;
     ck_assert_int_eq(
@@ -279,26 +253,26 @@ START_TEST(queues)
     int             in = -1, out = -1, unix_pair[2];
     char            bytes[1000] = {0};
 
-    test_write(tcp[1], bytes, sizeof(bytes));
+    test_write(pair[1], bytes, sizeof(bytes));
     while (in != sizeof(bytes)) /* the loopback delivers at once, or nearly */
-        ck_assert_int_eq(ioctl(tcp[0], FIONREAD, &in), 0);
-    if (lacks(finish(loop_socket_inq(loop, tcp[0], test_log_cb, &logs[0], NULL), &logs[0])))
+        ck_assert_int_eq(ioctl(pair[0], FIONREAD, &in), 0);
+    if (lacks(finish(loop_socket_inq(loop, pair[0], test_log_cb, &logs[0], NULL), &logs[0])))
         return;
     ck_assert_int_eq(logs[0].last.res, sizeof(bytes));
-    ck_assert_int_eq(finish(loop_socket_outq(loop, tcp[0], test_log_cb, &logs[1], NULL), &logs[1]), 0);
+    ck_assert_int_eq(finish(loop_socket_outq(loop, pair[0], test_log_cb, &logs[1], NULL), &logs[1]), 0);
     /* Fill it until the peer, which does not read, takes no more: then something stays in the queue. */
-    while (send(tcp[0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+    while (send(pair[0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
         ;
     ck_assert_int_eq(errno, EAGAIN);
     for (int i = 0; i < 1000; i++) { /* until acknowledgements no longer move it */
         int before = out;
 
         test_sleep(LOOP_MILLISECOND);
-        ck_assert_int_eq(ioctl(tcp[0], TIOCOUTQ, &out), 0);
+        ck_assert_int_eq(ioctl(pair[0], TIOCOUTQ, &out), 0);
         if (out == before)
             break;
     }
-    ck_assert_int_gt(finish(loop_socket_outq(loop, tcp[0], test_log_cb, &logs[2], NULL), &logs[2]), 0);
+    ck_assert_int_gt(finish(loop_socket_outq(loop, pair[0], test_log_cb, &logs[2], NULL), &logs[2]), 0);
     test_socketpair(unix_pair);
     ck_assert_int_eq(finish(loop_socket_inq(loop, unix_pair[0], test_log_cb, &logs[3], NULL), &logs[3]), -EOPNOTSUPP);
     test_close(unix_pair[0]);
@@ -350,7 +324,7 @@ START_TEST(no_memory)
         loop_id         id;
 
         test_memory.fail_at = test_memory.calls + nth;
-        id = loop_setsockopt(loop, tcp[0], SOL_SOCKET, 9999, value, sizeof(value), test_log_cb, &log, NULL);
+        id = loop_setsockopt(loop, pair[0], SOL_SOCKET, 9999, value, sizeof(value), test_log_cb, &log, NULL);
         test_memory.fail_at = 0;
         test_run(loop);
         if (id > 0) {
@@ -395,12 +369,12 @@ Suite *test_suite(void)
     Suite *suite = suite_create("socket_option");
     TCase *tcase = test_case(suite, "kinds");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_loop_test(tcase, kind_op, 0, (int)TEST_COUNT(kinds));
     tcase_add_test(tcase, raw_needs_rights);
     tcase_add_test(tcase, kind_refused);
     tcase = test_case(suite, "options");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, set_get);
     tcase_add_test(tcase, option_errors);
     tcase_add_test(tcase, long_value);

@@ -1,27 +1,17 @@
 /* tests/loop/stats_test.c: levels and counters of loops at work, on the real kernel. What goes wrong is in
  * tests/sim/observe_test.c. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
 
-static struct loop *loop;
-static char         buffer[4096];
-static int          pair[2];
+static char buffer[4096];
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 16, .buffer_size = 64, .buffer_count = 2});
-    test_socketpair(pair);
+    pair_open(&(struct loop_options){.sq_entries = 16, .buffer_size = 64, .buffer_count = 2});
     test_turns(loop, 1);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
 }
 
 static struct loop_op_stats stats_of(unsigned opcode)
@@ -370,7 +360,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("stats");
     TCase *tcase = test_case(suite, "stats");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, levels);
     tcase_add_test(tcase, levels_before_the_first_run);
     tcase_add_test(tcase, ring_fd);

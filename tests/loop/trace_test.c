@@ -1,14 +1,12 @@
 /* tests/loop/trace_test.c: SQEs and completions as lines of text. */
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <liburing.h>
 #include <regex.h>
 
 enum { LINES_MAX = 256 };
 
-static struct loop *loop;
-static char         buffer[4096];
-static int          pair[2];
+static char buffer[4096];
 
 static struct {
     char     text[LINES_MAX][256];
@@ -27,18 +25,10 @@ static void note(struct loop *of, const char *line, size_t size, void *arg)
 
 static void setup(void)
 {
-    loop = test_loop_new(&(struct loop_options){.sq_entries = 16, .buffer_size = 64, .buffer_count = 4});
-    test_socketpair(pair);
+    pair_open(&(struct loop_options){.sq_entries = 16, .buffer_size = 64, .buffer_count = 4});
     test_turns(loop, 1); /* the wake poll is armed */
     memset(&lines, 0, sizeof(lines));
     loop_trace_set(loop, note, &lines);
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    test_close(pair[0]);
-    test_close(pair[1]);
 }
 
 static bool matches(const char *text, const char *pattern)
@@ -247,7 +237,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("trace");
     TCase *tcase = test_case(suite, "trace");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_test(tcase, sqes_and_cqes);
     tcase_add_test(tcase, own_work);
     tcase_add_test(tcase, buffers);

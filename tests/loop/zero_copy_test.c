@@ -1,6 +1,6 @@
 /* tests/loop/zero_copy_test.c: zero-copy sends over the real kernel: the result, then the release, and the bytes. */
 #include "loop/loop_private.h"
-#include "tests/support/test.h"
+#include "tests/loop/pair_world.h"
 
 #include <netinet/tcp.h>
 #include <sys/resource.h>
@@ -8,9 +8,7 @@
 
 enum { SIZE_MOST = 1 << 20, NOBODY = 65534, TURNS_MOST = 100000 };
 
-static struct loop *loop;
-static int          pair[2];
-static uint8_t      out[SIZE_MOST], in[SIZE_MOST];
+static uint8_t out[SIZE_MOST], in[SIZE_MOST];
 
 /* What the two callbacks of a zero-copy send said. */
 struct twice {
@@ -57,14 +55,6 @@ static void setup(void)
     for (size_t i = 0; i < sizeof(out); i++)
         out[i] = (uint8_t)test_random(&seed);
     memset(in, 0, sizeof(in));
-}
-
-static void teardown(void)
-{
-    test_loop_free(loop);
-    for (int i = 0; i < 2; i++)
-        if (pair[i] >= 0)
-            test_close(pair[i]);
 }
 
 static void buffer_register(void)
@@ -616,7 +606,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("zero_copy");
     TCase *tcase = test_case(suite, "zero_copy");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, pair_teardown);
     tcase_add_loop_test(tcase, bytes_arrive, 0, VARIANTS);
     tcase_add_test(tcase, copied_is_told);
     tcase_add_test(tcase, sendto_address);

@@ -121,6 +121,17 @@ void test_run(struct loop *loop);
 /* Runs turns that wait, until *counter has reached value. */
 void test_run_until(struct loop *loop, const uint32_t *counter, uint32_t value);
 
+/* Runs turns that do not wait until the condition holds, and not for ever. */
+#define TEST_UNTIL(loop, condition)                                                                                    \
+    do {                                                                                                               \
+        uint32_t turns_ = 0;                                                                                           \
+        while (!(condition)) {                                                                                         \
+            ck_assert_msg(turns_++ < 20000, "it never came: " #condition);                                             \
+            test_turns(loop, 1);                                                                                       \
+            test_sleep(20 * LOOP_MICROSECOND);                                                                         \
+        }                                                                                                              \
+    } while (0)
+
 /* Turns that do not wait. */
 void test_turns(struct loop *loop, uint32_t count);
 
