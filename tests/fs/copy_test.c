@@ -1,33 +1,20 @@
 /* tests/fs/copy_test.c: copies of files. Linked so that single calls of the seam can be made to fail. */
-#include "tests/fs/scratch.h"
+#include "tests/fs/tree_world.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-
-static struct loop *loop;
 
 enum { MIB = 1 << 20 };
 
 static void forget(void);
 
-static void open_world(void)
+static void open_copy(void)
 {
-    scratch_make();
+    open_world();
     forget();
-    loop = test_loop_new(NULL);
-}
-
-static void close_world(void)
-{
-    if (loop != NULL)
-        test_loop_free(loop);
-    loop = NULL;
-    scratch_remove();
 }
 
 /* ---- the seam */
@@ -786,7 +773,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("fs/copy");
     TCase *copy = test_case(suite, "copy");
 
-    tcase_add_checked_fixture(copy, open_world, close_world);
+    tcase_add_checked_fixture(copy, open_copy, close_world);
     tcase_add_test(copy, all_sizes);
     tcase_add_test(copy, sparse);
     tcase_add_test(copy, holes);

@@ -1,26 +1,8 @@
 /* tests/fs/directory_test.c: listings of directories, and directories made with those above them. */
-#include "tests/fs/scratch.h"
+#include "tests/fs/tree_world.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sys/stat.h>
-
-static struct loop *loop;
-
-static void open_world(void)
-{
-    scratch_make();
-    loop = test_loop_new(NULL);
-}
-
-static void close_world(void)
-{
-    if (loop != NULL)
-        test_loop_free(loop);
-    loop = NULL;
-    scratch_remove();
-}
 
 /* ---- a listing and what came of it */
 
@@ -108,14 +90,6 @@ static int list_find(const struct list *list, const char *name)
             return (int)i;
     }
     return -1;
-}
-
-static void touch(const char *name)
-{
-    int fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-
-    ck_assert_msg(fd >= 0, "%s: %s", name, strerror(errno));
-    close(fd);
 }
 
 /* By links: ext4 looks long for free inodes where many files have been removed within the last seconds. */

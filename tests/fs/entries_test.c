@@ -1,30 +1,18 @@
 /* tests/fs/entries_test.c: file systems that do not tell types, and directories that can't be read to their end: the
  * call that reads entries is replaced. */
-#include "tests/fs/scratch.h"
+#include "tests/fs/tree_world.h"
 
 #include "fs/entries.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
-static struct loop *loop;
-
-static void open_world(void)
+static void open_entries(void)
 {
-    scratch_make();
-    loop = test_loop_new(NULL);
+    open_world();
     ck_assert_int_eq(mkdir("t", 0700), 0);
     ck_assert_int_eq(mkdir("t/d", 0700), 0);
     ck_assert_int_eq(symlink("/", "t/link"), 0);
     ck_assert_int_eq(mkfifo("t/fifo", 0600), 0);
     scratch_write("t/file", "", 0);
     scratch_write("t/d/file", "", 0);
-}
-
-static void close_world(void)
-{
-    test_loop_free(loop);
-    scratch_remove();
 }
 
 /* ---- the seam */
@@ -277,7 +265,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("fs/entries");
     TCase *tcase = test_case(suite, "entries");
 
-    tcase_add_checked_fixture(tcase, open_world, close_world);
+    tcase_add_checked_fixture(tcase, open_entries, close_world);
     tcase_add_test(tcase, listed);
     tcase_add_test(tcase, walked);
     tcase_add_test(tcase, long_names);

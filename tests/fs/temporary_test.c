@@ -1,22 +1,5 @@
 /* tests/fs/temporary_test.c: temporary files and directories. */
-#include "tests/fs/scratch.h"
-
-#include <fcntl.h>
-#include <sys/stat.h>
-
-static struct loop *loop;
-
-static void open_world(void)
-{
-    scratch_make();
-    loop = test_loop_new(NULL);
-}
-
-static void close_world(void)
-{
-    test_loop_free(loop);
-    scratch_remove();
-}
+#include "tests/fs/tree_world.h"
 
 static int32_t file_run(int dirfd, char *path, int flags, mode_t mode)
 {

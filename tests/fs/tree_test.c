@@ -1,38 +1,7 @@
 /* tests/fs/tree_test.c: removal of trees. */
-#include "tests/fs/scratch.h"
+#include "tests/fs/tree_world.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sys/stat.h>
-
-static struct loop *loop;
-
-static void open_world(void)
-{
-    scratch_make();
-    loop = test_loop_new(NULL);
-}
-
-static void close_world(void)
-{
-    if (loop != NULL)
-        test_loop_free(loop);
-    loop = NULL;
-    scratch_remove();
-}
-
-static void touch(const char *name)
-{
-    int fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-
-    ck_assert_msg(fd >= 0, "%s: %s", name, strerror(errno));
-    close(fd);
-}
-
-static void directory(const char *name)
-{
-    ck_assert_msg(mkdir(name, 0700) == 0, "%s: %s", name, strerror(errno));
-}
 
 static bool there(const char *name)
 {
@@ -61,12 +30,12 @@ static void counts_are(const struct loop_tree_counts *counts, uint64_t files, ui
 /* t/a t/d/b t/d/e/ t/link -> ../outside, t/fifo; outside/precious */
 static void plant(void)
 {
-    directory("t");
-    directory("t/d");
-    directory("t/d/e");
+    make_directory("t");
+    make_directory("t/d");
+    make_directory("t/d/e");
     touch("t/a");
     touch("t/d/b");
-    directory("outside");
+    make_directory("outside");
     touch("outside/precious");
     ck_assert_int_eq(symlink("../outside", "t/link"), 0);
     ck_assert_int_eq(mkfifo("t/fifo", 0600), 0);
@@ -156,7 +125,7 @@ START_TEST(wide_and_deep)
     int                     fd, next;
     uint32_t                fds = test_fd_count();
 
-    directory("t");
+    make_directory("t");
     touch("t/...");
     touch("t/..a");
     fd = open("t", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -219,9 +188,9 @@ START_TEST(held_by_parent)
 {
     static const char *const own[] = {"p/t", "p/t/d", "p/t/f"};
 
-    directory("p");
-    directory("p/t");
-    directory("p/t/d");
+    make_directory("p");
+    make_directory("p/t");
+    make_directory("p/t/d");
     touch("p/t/f");
     touch("p/file");
     for (size_t i = 0; i < TEST_COUNT(own); i++)
@@ -239,12 +208,12 @@ START_TEST(no_permission)
 {
     static const char *const own[] = {"t", "t/d", "t/d/f", "t/a", "t/empty", "t/closed", "t/fixed"};
 
-    directory("t");
-    directory("t/d");
-    directory("t/closed");
-    directory("t/closed/inside");
-    directory("t/fixed");
-    directory("t/empty");
+    make_directory("t");
+    make_directory("t/d");
+    make_directory("t/closed");
+    make_directory("t/closed/inside");
+    make_directory("t/fixed");
+    make_directory("t/empty");
     touch("t/d/f");
     touch("t/a");
     touch("t/fixed/f");
@@ -287,7 +256,7 @@ START_TEST(cancel)
     struct test_log         canceled = {0}, late = {0};
     loop_id                 id;
 
-    directory("t");
+    make_directory("t");
     touch("t/first");
     for (uint32_t i = 0; i < COUNT; i++) {
         char name[32];
@@ -349,9 +318,9 @@ START_TEST(faults)
         loop_id                 id;
 
         ck_assert_uint_lt(nth, 200);
-        directory("t");
+        make_directory("t");
         for (int i = 0; i < 40; i++)
-            directory(strcat(path, "/d"));
+            make_directory(strcat(path, "/d"));
         test_loop_free(loop);
         loop = test_loop_new(NULL);
         test_memory.failed = 0;
@@ -395,8 +364,8 @@ START_TEST(swapped_for_links)
     enum { ROUNDS = 300 };
     pthread_t thread;
 
-    directory("outside");
-    directory("outside/e");
+    make_directory("outside");
+    make_directory("outside/e");
     touch("outside/precious");
     touch("outside/e/precious");
     ck_assert_int_eq(pthread_create(&thread, NULL, exchange, NULL), 0);
@@ -455,9 +424,9 @@ START_TEST(together)
     for (int round = 0; round < 20; round++) {
         memset(logs, 0, sizeof(logs));
         race_over = false;
-        directory("t");
-        directory("t/d");
-        directory("t/d/e");
+        make_directory("t");
+        make_directory("t/d");
+        make_directory("t/d/e");
         ck_assert_int_eq(pthread_create(&thread, NULL, fill, NULL), 0);
         for (int i = 0; i < 2; i++)
             ck_assert_int_gt(loop_tree_remove(loop, AT_FDCWD, "t", 0, NULL, test_log_cb, &logs[i], NULL), 0);

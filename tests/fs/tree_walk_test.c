@@ -1,24 +1,5 @@
 /* tests/fs/tree_walk_test.c: walks through trees. */
-#include "tests/fs/scratch.h"
-
-#include <fcntl.h>
-#include <sys/stat.h>
-
-static struct loop *loop;
-
-static void open_world(void)
-{
-    scratch_make();
-    loop = test_loop_new(NULL);
-}
-
-static void close_world(void)
-{
-    if (loop != NULL)
-        test_loop_free(loop);
-    loop = NULL;
-    scratch_remove();
-}
+#include "tests/fs/tree_world.h"
 
 /* ---- a walk and what came of it */
 
@@ -123,26 +104,13 @@ static long at(const struct tour *tour, const char *line)
     return found - tour->text;
 }
 
-static void touch(const char *name)
-{
-    int fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-
-    ck_assert_msg(fd >= 0, "%s: %s", name, strerror(errno));
-    close(fd);
-}
-
-static void directory(const char *name)
-{
-    ck_assert_msg(mkdir(name, 0700) == 0, "%s: %s", name, strerror(errno));
-}
-
 /* t/a, t/d/b, t/d/e/ (empty), t/link -> d, t/z/up -> .. */
 static void plant(void)
 {
-    directory("t");
-    directory("t/d");
-    directory("t/d/e");
-    directory("t/z");
+    make_directory("t");
+    make_directory("t/d");
+    make_directory("t/d/e");
+    make_directory("t/z");
     touch("t/a");
     touch("t/d/b");
     ck_assert_int_eq(symlink("d", "t/link"), 0);
@@ -206,7 +174,7 @@ static uint32_t plant_at_random(uint32_t depth)
             touch(name);
             continue;
         }
-        directory(name);
+        make_directory(name);
         ck_assert_int_eq(chdir(name), 0);
         count += plant_at_random(depth + 1);
         ck_assert_int_eq(chdir(".."), 0);
@@ -239,7 +207,7 @@ START_TEST(random_trees)
         uint32_t     count;
 
         snprintf(name, sizeof(name), "t%d", round);
-        directory(name);
+        make_directory(name);
         ck_assert_int_eq(chdir(name), 0);
         count = plant_at_random(0);
         ck_assert_int_eq(chdir(".."), 0);
@@ -301,7 +269,7 @@ START_TEST(deep)
 
     (void)scratch_mount("mounted", 64 * 1024 * 1024);
     ck_assert_int_eq(chdir("mounted"), 0);
-    directory("t");
+    make_directory("t");
     ck_assert_int_eq(chdir("t"), 0);
     plant_deep(DEPTH);
     ck_assert_int_eq(chdir(".."), 0);
@@ -434,14 +402,14 @@ START_TEST(followed_deep)
     struct tour *tour = calloc(1, sizeof(*tour));
     char         path[400] = "t";
 
-    directory("other");
+    make_directory("other");
     ck_assert_int_eq(chdir("other"), 0);
     plant_deep(12);
     ck_assert_int_eq(chdir(".."), 0);
-    directory("t");
+    make_directory("t");
     for (int i = 0; i < 12; i++) {
         strcat(path, "/d");
-        directory(path);
+        make_directory(path);
         touch(strcat(path, "/f"));
         path[strlen(path) - 2] = '\0';
     }
@@ -535,17 +503,17 @@ static void scenario_closed(void)
 /* Goal: a directory that can't be opened is told, and the walk goes on. */
 START_TEST(closed_directory)
 {
-    directory("t");
+    make_directory("t");
     for (int i = 0; i < 2; i++) {
         char name[16];
 
         snprintf(name, sizeof(name), "t/%d", i);
-        directory(name);
+        make_directory(name);
         ck_assert_int_eq(chmod(name, 0755), 0);
         strcat(name, "/f");
         touch(name);
     }
-    directory("t/closed");
+    make_directory("t/closed");
     ck_assert_int_eq(chmod("t", 0755), 0);
     ck_assert_int_eq(chmod("t/closed", 0), 0);
     scratch_unprivileged(scenario_closed);
@@ -568,7 +536,7 @@ START_TEST(moved_meanwhile)
 {
     struct tour *tour = calloc(1, sizeof(*tour));
 
-    directory("t");
+    make_directory("t");
     ck_assert_int_eq(chdir("t"), 0);
     plant_deep(30);
     ck_assert_int_eq(chdir(".."), 0);
@@ -686,7 +654,7 @@ START_TEST(faults)
 {
     uint32_t nth = 1, ended_well = 0;
 
-    directory("t");
+    make_directory("t");
     ck_assert_int_eq(chdir("t"), 0);
     plant_deep(40);
     ck_assert_int_eq(chdir(".."), 0);

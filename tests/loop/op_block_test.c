@@ -13,17 +13,6 @@ static const struct row *row_setup(int i)
     return world != NULL ? &rows[i] : NULL;
 }
 
-static loop_id start(const struct row *row, enum how how, struct test_log *log, const struct loop_terms *terms)
-{
-    loop_id id;
-
-    log->releases = (row->flags & RELEASES) != 0;
-    id = world_start(world, row, how, test_log_cb, log, terms);
-    ck_assert_msg(id > 0, "%s did not start: %s", row->name, strerror((int)-id));
-    ck_assert_msg(log->count == 0, "%s called back from inside the call", row->name);
-    return id;
-}
-
 /* Long enough for a worker to have begun. */
 static void let_it_wait(const struct row *row, const struct test_log *log)
 {
@@ -61,7 +50,7 @@ START_TEST(deadline)
         }
         if (deadline_table[i].chained)
             ck_assert_int_eq(loop_chain_begin(world->loop, 2, 0), 0);
-        start(row, BLOCK, &log, &terms);
+        world_start_logged(world, row, BLOCK, &log, &terms);
         if (deadline_table[i].chained) {
             ck_assert_int_gt(loop_nop(world->loop, test_log_cb, &behind, NULL), 0);
             ck_assert_int_eq(loop_chain_end(world->loop), 0);
@@ -109,7 +98,7 @@ START_TEST(canceled)
             }
             if (when != UNRUN)
                 test_turns(world->loop, 1);
-            id = start(row, BLOCK, &log, &terms[i]);
+            id = world_start_logged(world, row, BLOCK, &log, &terms[i]);
             if (when == WAITING)
                 let_it_wait(row, &log);
             ck_assert_int_eq(loop_cancel(world->loop, id), 0);
@@ -143,7 +132,7 @@ START_TEST(canceled_behind)
     world_pair(world, pair);
     ck_assert_int_eq(loop_chain_begin(world->loop, 2, 0), 0);
     ck_assert_int_gt(loop_recv(world->loop, pair[0], &byte, 1, 0, test_log_cb, &front, NULL), 0);
-    id = start(row, BLOCK, &log, NULL);
+    id = world_start_logged(world, row, BLOCK, &log, NULL);
     ck_assert_int_eq(loop_chain_end(world->loop), 0);
     test_turns(world->loop, 3);
     ck_assert_int_eq(loop_cancel(world->loop, id), 0);
@@ -184,7 +173,7 @@ START_TEST(destroyed)
 
     if (row == NULL)
         return;
-    start(row, BLOCK, &log, LOOP_TERMS(.flags = LOOP_BACKGROUND));
+    world_start_logged(world, row, BLOCK, &log, LOOP_TERMS(.flags = LOOP_BACKGROUND));
     test_run(world->loop);
     let_it_wait(row, &log);
     if (!(row->flags & ON_WORKER) && row->opcode != IORING_OP_WAITID)
@@ -234,7 +223,7 @@ START_TEST(races)
         world = world_for(row, &(struct loop_options){.sq_entries = 16});
         if (world == NULL)
             return;
-        id = start(row, GOOD, &log, LOOP_TERMS(.timeout_ns = round & 4 ? LOOP_MILLISECOND : 0));
+        id = world_start_logged(world, row, GOOD, &log, LOOP_TERMS(.timeout_ns = round & 4 ? LOOP_MILLISECOND : 0));
         if (round & 1)
             (void)loop_run(world->loop, LOOP_RUN_NOWAIT);
         if (round & 2)

@@ -1,36 +1,9 @@
 /* tests/loop/op_file_test.c: operations on open files. What holds for each of them alike is in op_table_test.c and
  * op_block_test.c. */
-#include "tests/loop/op_world.h"
+#include "tests/loop/op_single.h"
 
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-
-static struct world *world;
-static struct loop  *loop;
-
-static void setup(void)
-{
-    world = world_new(NULL);
-    loop = world->loop;
-}
-
-static void teardown(void)
-{
-    world_free(world);
-}
-
-#define LOGGED test_log_cb, &world->log, NULL
-#define NEVER  world_never, NULL, NULL
-
-static int32_t result(loop_id id)
-{
-    return world_result(world, id);
-}
-
-static void refused(loop_id id, int error)
-{
-    world_refused(world, id, error);
-}
 
 static off_t position(void)
 {

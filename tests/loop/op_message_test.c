@@ -1,41 +1,8 @@
 /* tests/loop/op_message_test.c: messages of sockets and between rings. What holds for each of them alike is in
  * op_table_test.c and op_block_test.c. */
-#include "tests/loop/op_world.h"
+#include "tests/loop/op_single.h"
 
 #include <pthread.h>
-
-static struct world *world;
-static struct loop  *loop;
-
-static void setup(void)
-{
-    world = world_new(NULL);
-    loop = world->loop;
-}
-
-static void teardown(void)
-{
-    world_free(world);
-}
-
-#define LOGGED test_log_cb, &world->log, NULL
-#define NEVER  world_never, NULL, NULL
-
-static int32_t result(loop_id id)
-{
-    return world_result(world, id);
-}
-
-static void refused(loop_id id, int error)
-{
-    world_refused(world, id, error);
-}
-
-static loop_id started(loop_id id)
-{
-    ck_assert_msg(id > 0, "did not start: %s", strerror((int)-id));
-    return id;
-}
 
 /* Goal: arguments that make no sense are answered at once. */
 START_TEST(bad_arguments)

@@ -1,37 +1,16 @@
 /* tests/loop/op_path_test.c: operations on paths. What holds for each of them alike is in op_table_test.c and
  * op_block_test.c. */
-#include "tests/loop/op_world.h"
+#include "tests/loop/op_single.h"
 
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
-static struct world *world;
-static struct loop  *loop;
-static int           in; /* the world's directory */
+static int in; /* the world's directory */
 
-static void setup(void)
+static void path_setup(void)
 {
-    world = world_new(NULL);
-    loop = world->loop;
+    setup();
     in = world->directory;
-}
-
-static void teardown(void)
-{
-    world_free(world);
-}
-
-#define LOGGED test_log_cb, &world->log, NULL
-#define NEVER  world_never, NULL, NULL
-
-static int32_t result(loop_id id)
-{
-    return world_result(world, id);
-}
-
-static void refused(loop_id id, int error)
-{
-    world_refused(world, id, error);
 }
 
 /* A path that is overwritten when the call has returned. */
@@ -487,7 +466,7 @@ Suite *test_suite(void)
     Suite *suite = suite_create("op_path");
     TCase *tcase = test_case(suite, "path");
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, path_setup, teardown);
     tcase_add_test(tcase, bad_paths);
     tcase_add_test(tcase, bad_arguments);
     tcase_add_test(tcase, open_flags);

@@ -1,43 +1,11 @@
 /* tests/loop/op_poll_test.c: readiness, the kernel's timeouts, cancelling with an answer, epoll. What holds for each of
  * them alike is in op_table_test.c and op_block_test.c. */
-#include "tests/loop/op_world.h"
+#include "tests/loop/op_single.h"
 
 #include <sys/eventfd.h>
 
-static struct world  *world;
-static struct loop   *loop;
 static const uint64_t an_hour = 3600 * LOOP_SECOND, soon = 2 * LOOP_MILLISECOND;
 static const loop_id  no_such_id = INT64_C(12345) << 31 | 1 << 2 | 1;
-
-static void setup(void)
-{
-    world = world_new(NULL);
-    loop = world->loop;
-}
-
-static void teardown(void)
-{
-    world_free(world);
-}
-
-#define LOGGED test_log_cb, &world->log, NULL
-#define NEVER  world_never, NULL, NULL
-
-static int32_t result(loop_id id)
-{
-    return world_result(world, id);
-}
-
-static void refused(loop_id id, int error)
-{
-    world_refused(world, id, error);
-}
-
-static loop_id started(loop_id id)
-{
-    ck_assert_msg(id > 0, "did not start: %s", strerror((int)-id));
-    return id;
-}
 
 static int quiet(void)
 {

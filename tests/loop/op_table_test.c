@@ -12,17 +12,6 @@ static const struct row *row_setup(int i)
     return world != NULL ? &rows[i] : NULL;
 }
 
-static loop_id start(const struct row *row, enum how how, struct test_log *log, const struct loop_terms *terms)
-{
-    loop_id id;
-
-    log->releases = (row->flags & RELEASES) != 0;
-    id = world_start(world, row, how, test_log_cb, log, terms);
-    ck_assert_msg(id > 0, "%s did not start: %s", row->name, strerror((int)-id));
-    ck_assert_msg(log->count == 0, "%s called back from inside the call", row->name);
-    return id;
-}
-
 static void expect_good(const struct row *row, const struct test_log *log)
 {
     world_expect(world, row, log, row->good, 0);
@@ -133,7 +122,7 @@ START_TEST(success)
         if (row == NULL)
             return;
         test_turns(world->loop, (uint32_t)runs);
-        start(row, GOOD, &log, NULL);
+        world_start_logged(world, row, GOOD, &log, NULL);
         world_finish(world, row, GOOD, &log);
         expect_good(row, &log);
         world_free(world);
@@ -150,7 +139,7 @@ START_TEST(failure)
     if (row == NULL)
         return;
     if (row->bad != 0) {
-        start(row, BAD, &log, NULL);
+        world_start_logged(world, row, BAD, &log, NULL);
         world_finish(world, row, BAD, &log);
         world_expect(world, row, &log, row->bad, 0);
     }
@@ -252,7 +241,7 @@ START_TEST(with_terms)
             }
             if (mine.data != NULL)
                 mine.data = data;
-            start(row, how, &log, &mine);
+            world_start_logged(world, row, how, &log, &mine);
             memset(&mine, 0xff, sizeof(mine));
             memset(data, 0xff, sizeof(data));
             world_finish(world, row, how, &log);
@@ -413,7 +402,7 @@ START_TEST(chained)
             }
             ck_assert_int_eq(loop_chain_begin(world->loop, 4, (uint32_t)flags), 0);
             ck_assert_int_gt(loop_nop(world->loop, test_log_cb, &around[0], NULL), 0);
-            start(row, how, &log, NULL);
+            world_start_logged(world, row, how, &log, NULL);
             ck_assert_int_gt(loop_nop(world->loop, test_log_cb, &around[1], NULL), 0);
             ck_assert_int_eq(loop_chain_end(world->loop), 0);
             world_finish(world, row, how, &log);

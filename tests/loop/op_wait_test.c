@@ -1,6 +1,6 @@
 /* tests/loop/op_wait_test.c: futexes and children. What holds for each of them alike is in op_table_test.c and
  * op_block_test.c. */
-#include "tests/loop/op_world.h"
+#include "tests/loop/op_single.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -13,13 +13,9 @@ enum { PRIVATE = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE, SHARED = FUTEX2_SIZE_U32, ANY
 #define P_PIDFD 3
 #endif
 
-static struct world *world;
-static struct loop  *loop;
-
-static bool setup(void)
+static bool futex_setup(void)
 {
-    world = world_new(NULL);
-    loop = world->loop;
+    setup();
     if (test_has_opcode(loop, IORING_OP_FUTEX_WAITV))
         return true;
     test_skip("kernel 6.7");
@@ -27,26 +23,12 @@ static bool setup(void)
     return false;
 }
 
-#define LOGGED test_log_cb, &world->log, NULL
-#define NEVER  world_never, NULL, NULL
-
-static int32_t result(loop_id id)
-{
-    return world_result(world, id);
-}
-
-static loop_id started(loop_id id)
-{
-    ck_assert_msg(id > 0, "did not start: %s", strerror((int)-id));
-    return id;
-}
-
 /* Goal: arguments that make no sense are answered at once. */
 START_TEST(bad_arguments)
 {
     struct futex_waitv waiters[1] = {{0}};
 
-    if (!setup())
+    if (!futex_setup())
         return;
     world_refused(world, loop_futex_wait(loop, NULL, 0, 1, PRIVATE, NEVER), -EINVAL);
     world_refused(world, loop_futex_wake(loop, NULL, 1, 1, PRIVATE, NEVER), -EINVAL);
@@ -63,7 +45,7 @@ END_TEST
 /* Goal: what makes no sense to the kernel fails with its errno. */
 START_TEST(kernel_errors)
 {
-    if (!setup())
+    if (!futex_setup())
         return;
     ck_assert_int_eq(result(loop_futex_wait(loop, world->futex, 0, 0, PRIVATE, LOGGED)), -EINVAL); /* no bit */
     ck_assert_int_eq(result(loop_futex_wait(loop, world->futex, 0, 1, 0x7000, LOGGED)), -EINVAL);  /* flags */
@@ -87,7 +69,7 @@ START_TEST(wakes)
     for (size_t i = 0; i < TEST_COUNT(flags); i++) {
         struct test_log log[4] = {{0}};
 
-        if (!setup())
+        if (!futex_setup())
             return;
         for (int j = 0; j < 4; j++)
             started(loop_futex_wait(loop, world->futex, 0, j < 2 ? 1 : 2, flags[i], test_log_cb, &log[j], NULL));
@@ -128,7 +110,7 @@ START_TEST(wakes_thread)
     pthread_t thread;
     int32_t   woken = 0;
 
-    if (!setup())
+    if (!futex_setup())
         return;
     ck_assert_int_eq(pthread_create(&thread, NULL, wait_in_thread, world->futex), 0);
     for (int i = 0; i < 20000 && woken == 0; i++) {
@@ -153,7 +135,7 @@ START_TEST(waits_for_several)
         static uint32_t    futexes[128];
         struct futex_waitv waiters[128];
 
-        if (!setup())
+        if (!futex_setup())
             return;
         for (uint32_t which = 0; which<counts[i]; which += counts[i]> 4 ? 31 : 1) {
             memset(waiters, 0, sizeof(waiters));
@@ -178,7 +160,7 @@ START_TEST(two_loops)
 {
     struct test_log log = {0};
 
-    if (!setup())
+    if (!futex_setup())
         return;
     world->other = test_loop_new(NULL);
     started(loop_futex_wait(world->other, world->futex, 0, ANY_BIT, PRIVATE, test_log_cb, &log, NULL));
@@ -196,7 +178,7 @@ START_TEST(no_descriptor)
     struct test_log    log[3] = {{0}};
     struct futex_waitv waiter = {.flags = PRIVATE};
 
-    if (!setup())
+    if (!futex_setup())
         return;
     waiter.uaddr = (uintptr_t)&world->futex[0];
     world->child = fork();
@@ -255,7 +237,7 @@ START_TEST(children)
             pid_t     pid = new_child(table[i].status);
             int       pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-            if (!setup()) {
+            if (!futex_setup()) {
                 kill(pid, SIGKILL);
                 waitpid(pid, NULL, 0);
                 close(pidfd);
@@ -296,7 +278,7 @@ START_TEST(no_hang)
 {
     siginfo_t info;
 
-    if (!setup())
+    if (!futex_setup())
         return;
     world->child = new_child(-1);
     memset(&info, 0xff, sizeof(info));
@@ -318,7 +300,7 @@ START_TEST(many_children)
     siginfo_t              infos[CHILDREN];
     pid_t                  pids[CHILDREN];
 
-    if (!setup())
+    if (!futex_setup())
         return;
     for (int i = 0; i < CHILDREN; i++) {
         pids[i] = new_child(i);

@@ -176,6 +176,18 @@ loop_id world_start(struct world *world, const struct row *row, enum how how, lo
     return id;
 }
 
+loop_id world_start_logged(struct world *world, const struct row *row, enum how how, struct test_log *log,
+                           const struct loop_terms *terms)
+{
+    loop_id id;
+
+    log->releases = (row->flags & RELEASES) != 0;
+    id = world_start(world, row, how, test_log_cb, log, terms);
+    ck_assert_msg(id > 0, "%s did not start: %s", row->name, strerror((int)-id));
+    ck_assert_msg(log->count == 0, "%s called back from inside the call", row->name);
+    return id;
+}
+
 void world_finish(struct world *world, const struct row *row, enum how how, const struct test_log *log)
 {
     bool canceled = how != GOOD || (row->flags & ENDLESS) == 0;

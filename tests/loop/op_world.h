@@ -150,6 +150,10 @@ void world_tcp_pair(struct world *world, int ret_fds[2]);
 loop_id world_start(struct world *world, const struct row *row, enum how how, loop_cb *cb, void *arg,
                     const struct loop_terms *terms);
 
+/* The same into log; fails where it does not start, or calls back from inside the call. */
+loop_id world_start_logged(struct world *world, const struct row *row, enum how how, struct test_log *log,
+                           const struct loop_terms *terms);
+
 /* Turns until log has its final callback; fails after a while. What is endless is cancelled after its first result. */
 void world_finish(struct world *world, const struct row *row, enum how how, const struct test_log *log);
 
