@@ -48,8 +48,8 @@ struct walk_job {
     char                   start[]; /* the path it was started with */
 };
 
-static const uint32_t walk_flags =
-    LOOP_WALK_FOLLOW | LOOP_WALK_ONE_SYSTEM | LOOP_WALK_STAT | LOOP_WALK_NOFOLLOW | LOOP_WALK_BENEATH;
+static const uint32_t walk_flags = LOOP_TREE_WALK_FOLLOW | LOOP_TREE_WALK_ONE_SYSTEM | LOOP_TREE_WALK_STAT |
+                                   LOOP_TREE_WALK_NOFOLLOW | LOOP_TREE_WALK_BENEATH;
 
 /* ---- on a thread */
 
@@ -119,7 +119,7 @@ static void follow_answer(struct walk_job *walk, const struct note *last)
         r = descent_enter(&walk->descent, name);
     if (r == 0)
         note_level(walk, NOTE_OPENED, 0);
-    else if (r != -EXDEV || (walk->flags & LOOP_WALK_ONE_SYSTEM) == 0)
+    else if (r != -EXDEV || (walk->flags & LOOP_TREE_WALK_ONE_SYSTEM) == 0)
         note(walk, LOOP_VISIT_ERROR, walk->descent.depth, name)->error = r;
 }
 
@@ -137,7 +137,7 @@ static bool note_entry(struct walk_job *walk, const struct raw_entry *entry)
 {
     int          dirfd = descent_fd(&walk->descent);
     uint8_t      type = entry->type == LOOP_ENTRY_UNKNOWN ? entry_type(dirfd, entry->name) : entry->type;
-    bool         follow = (walk->flags & LOOP_WALK_FOLLOW) != 0;
+    bool         follow = (walk->flags & LOOP_TREE_WALK_FOLLOW) != 0;
     struct note *visit;
 
     if (follow)
@@ -215,7 +215,7 @@ static void path_shorten(struct walk_job *walk, const char *name)
     walk->path_depth--;
 }
 
-static enum loop_walk_answer visit(struct walk_job *walk, const struct note *note, size_t name_at)
+static enum loop_tree_walk_answer visit(struct walk_job *walk, const struct note *note, size_t name_at)
 {
     struct loop_visit visit = {
         .path = walk->path,
@@ -234,10 +234,10 @@ static enum loop_walk_answer visit(struct walk_job *walk, const struct note *not
 /* Tells one note: 0, or the errno with which the walk ends. */
 static int tell_one(struct walk_job *walk, const struct note *note)
 {
-    const char           *name = note->depth == 0 ? walk->start : walk->names + note->name_at;
-    bool                  own = note->depth < walk->path_depth; /* it is about the directory of the path */
-    size_t                name_at = walk->path_size - (own ? strlen(name) : 0);
-    enum loop_walk_answer answer;
+    const char                *name = note->depth == 0 ? walk->start : walk->names + note->name_at;
+    bool                       own = note->depth < walk->path_depth; /* it is about the directory of the path */
+    size_t                     name_at = walk->path_size - (own ? strlen(name) : 0);
+    enum loop_tree_walk_answer answer;
 
     if (own)
         walk->path[walk->path_size] = '\0';
@@ -253,11 +253,11 @@ static int tell_one(struct walk_job *walk, const struct note *note)
         return -EOVERFLOW;
     }
     answer = visit(walk, note, name_at);
-    walk->enter = answer == LOOP_WALK_GO_ON;
+    walk->enter = answer == LOOP_TREE_WALK_GO_ON;
     if (note->kind == LOOP_VISIT_LEAVE)
         path_shorten(walk, name);
-    walk->stopped = answer == LOOP_WALK_STOP && job_stopped(&walk->job) == 0;
-    return answer == LOOP_WALK_STOP ? -ECANCELED : 0;
+    walk->stopped = answer == LOOP_TREE_WALK_STOP && job_stopped(&walk->job) == 0;
+    return answer == LOOP_TREE_WALK_STOP ? -ECANCELED : 0;
 }
 
 static bool walk_tell(struct loop_job *job)
@@ -316,10 +316,10 @@ static const struct loop_tree_walk_options walk_defaults;
 
 static uint32_t descent_flags(uint32_t flags)
 {
-    return ((flags & LOOP_WALK_FOLLOW) != 0 ? (uint32_t)DESCENT_FOLLOW : 0) |
-           ((flags & LOOP_WALK_ONE_SYSTEM) != 0 ? (uint32_t)DESCENT_ONE_SYSTEM : 0) |
-           ((flags & LOOP_WALK_NOFOLLOW) != 0 ? (uint32_t)DESCENT_TOP_NOFOLLOW : 0) |
-           ((flags & LOOP_WALK_BENEATH) != 0 ? (uint32_t)DESCENT_TOP_BENEATH : 0);
+    return ((flags & LOOP_TREE_WALK_FOLLOW) != 0 ? (uint32_t)DESCENT_FOLLOW : 0) |
+           ((flags & LOOP_TREE_WALK_ONE_SYSTEM) != 0 ? (uint32_t)DESCENT_ONE_SYSTEM : 0) |
+           ((flags & LOOP_TREE_WALK_NOFOLLOW) != 0 ? (uint32_t)DESCENT_TOP_NOFOLLOW : 0) |
+           ((flags & LOOP_TREE_WALK_BENEATH) != 0 ? (uint32_t)DESCENT_TOP_BENEATH : 0);
 }
 
 static struct walk_job *walk_new(struct loop *loop, const char *path, uint32_t flags)
@@ -331,7 +331,7 @@ static struct walk_job *walk_new(struct loop *loop, const char *path, uint32_t f
     descent_init(&walk->descent, loop, descent_flags(flags));
     walk->flags = flags;
     strcpy(walk->start, path);
-    if ((flags & LOOP_WALK_STAT) == 0)
+    if ((flags & LOOP_TREE_WALK_STAT) == 0)
         return walk;
     walk->stats = memory_resize(loop, NULL, NOTES * sizeof(walk->stats[0]));
     if (walk->stats != NULL)

@@ -7,7 +7,7 @@
 
 enum {
     EVENTS_ALL = 0xfff,
-    FLAGS_ALL = LOOP_WATCH_PATH | LOOP_WATCH_TREE | LOOP_WATCH_UNREF | LOOP_WATCH_NO_FOLLOW,
+    FLAGS_ALL = LOOP_WATCH_PATH | LOOP_WATCH_TREE | LOOP_WATCH_UNREF | LOOP_WATCH_NOFOLLOW,
     MASK_MOVE = IN_MOVED_FROM | IN_MOVED_TO,
 };
 
@@ -68,7 +68,7 @@ static void entry_told(struct watch_hook *hook, uint32_t mask, uint32_t cookie, 
 
 static int entry_start(struct watch *watch)
 {
-    uint32_t follow = (watch->options.flags & LOOP_WATCH_NO_FOLLOW) != 0 ? IN_DONT_FOLLOW : 0;
+    uint32_t follow = (watch->options.flags & LOOP_WATCH_NOFOLLOW) != 0 ? IN_DONT_FOLLOW : 0;
 
     watch->hook.watch = watch;
     watch->hook.told = entry_told;
@@ -185,7 +185,7 @@ static int check(const struct loop_watch *user, const char *path, const struct l
     if (user == NULL || path == NULL || path[0] == '\0' || cb == NULL || (flags & ~(uint32_t)FLAGS_ALL) != 0 ||
         (options->events & ~(uint32_t)EVENTS_ALL) != 0)
         return -EINVAL;
-    if (((flags & LOOP_WATCH_PATH) != 0) + ((flags & LOOP_WATCH_TREE) != 0) + ((flags & LOOP_WATCH_NO_FOLLOW) != 0) > 1)
+    if (((flags & LOOP_WATCH_PATH) != 0) + ((flags & LOOP_WATCH_TREE) != 0) + ((flags & LOOP_WATCH_NOFOLLOW) != 0) > 1)
         return -EINVAL;
     if ((options->poll_ns != 0 && (flags & LOOP_WATCH_PATH) == 0) ||
         (options->directories_max != 0 && (flags & LOOP_WATCH_TREE) == 0) ||

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 static const uint64_t interval_default_ns = 5 * LOOP_SECOND;
-enum { FLAGS_ALL = LOOP_STAT_WATCH_UNREF | LOOP_STAT_WATCH_NO_FOLLOW | LOOP_STAT_WATCH_SYNC };
+enum { FLAGS_ALL = LOOP_STAT_WATCH_UNREF | LOOP_STAT_WATCH_NOFOLLOW | LOOP_STAT_WATCH_SYNC };
 enum stat_watch_state { STAT_WATCH_CLOSED, STAT_WATCH_OPEN, STAT_WATCH_CLOSING };
 
 /* Outlives the watch if the kernel is still writing to it. */
@@ -93,7 +93,7 @@ static int look_start(struct loop_stat_watch *watch)
     int               flags = AT_NO_AUTOMOUNT;
     loop_id           id;
 
-    flags |= (watch->priv.flags & LOOP_STAT_WATCH_NO_FOLLOW) != 0 ? AT_SYMLINK_NOFOLLOW : 0;
+    flags |= (watch->priv.flags & LOOP_STAT_WATCH_NOFOLLOW) != 0 ? AT_SYMLINK_NOFOLLOW : 0;
     flags |= (watch->priv.flags & LOOP_STAT_WATCH_SYNC) != 0 ? AT_STATX_FORCE_SYNC : 0;
     id = loop_statx(loop, AT_FDCWD, look->path, flags, STATX_BASIC_STATS | STATX_BTIME, &look->present, looked, look,
                     LOOP_TERMS(.flags = LOOP_BACKGROUND | LOOP_UNCHAINED));

@@ -30,11 +30,11 @@ enum loop_visit_kind {
 
 /* Lent. */
 struct loop_visit {
-    const char          *path;  /* from the dirfd of the walk: the path that it was started with, '/', and the rest */
-    const char          *name;  /* the last part of path; of the first directory all of it */
-    const struct statx  *stat;  /* LOOP_WALK_STAT, ENTRY and ENTER: STATX_BASIC_STATS of the entry itself; NULL if it is
-                                   gone, or can't be asked for */
-    uint64_t             inode; /* ENTRY and ENTER, as the directory has it; of the first directory 0 */
+    const char         *path; /* from the dirfd of the walk: the path that it was started with, '/', and the rest */
+    const char         *name; /* the last part of path; of the first directory all of it */
+    const struct statx *stat; /* LOOP_TREE_WALK_STAT, ENTRY and ENTER: STATX_BASIC_STATS of the entry itself; NULL if it
+                                 is gone, or can't be asked for */
+    uint64_t            inode; /* ENTRY and ENTER, as the directory has it; of the first directory 0 */
     enum loop_visit_kind kind;
     uint32_t             type;  /* enum loop_entry_type; unknown only if it can't be found out */
     uint32_t             depth; /* 0: the first directory */
@@ -42,13 +42,13 @@ struct loop_visit {
                                    meanwhile), -ESTALE (gone, with more to be read), -ENAMETOOLONG, -ENOMEM, ... */
 };
 
-enum loop_walk_answer {
-    LOOP_WALK_GO_ON, /* after ENTER: into it */
-    LOOP_WALK_SKIP,  /* after ENTER: not into it, and no LEAVE; after others: go on */
-    LOOP_WALK_STOP,  /* the walk has ended: error is 0 */
+enum loop_tree_walk_answer {
+    LOOP_TREE_WALK_GO_ON, /* after ENTER: into it */
+    LOOP_TREE_WALK_SKIP,  /* after ENTER: not into it, and no LEAVE; after others: go on */
+    LOOP_TREE_WALK_STOP,  /* the walk has ended: error is 0 */
 };
 
-typedef enum loop_walk_answer loop_tree_walk_cb(struct loop_tree_walk *walk, const struct loop_visit *visit);
+typedef enum loop_tree_walk_answer loop_tree_walk_cb(struct loop_tree_walk *walk, const struct loop_visit *visit);
 
 /* The last callback. error: 0: to the end, or stopped by an answer; why the first directory could not be opened, as in
  * loop_listing_end_cb, and then there was no visit; -EOVERFLOW: visits_max (counted in loop_stats.walks_over);
@@ -56,13 +56,13 @@ typedef enum loop_walk_answer loop_tree_walk_cb(struct loop_tree_walk *walk, con
  * goes on. */
 typedef void loop_tree_walk_end_cb(struct loop_tree_walk *walk, int error);
 
-enum loop_walk_flags {
-    LOOP_WALK_FOLLOW = 1u << 0,     /* links to directories are entered, as directories. A directory may be met by many
-                                       ways; one that leads back to a directory it is in gives -ELOOP */
-    LOOP_WALK_ONE_SYSTEM = 1u << 1, /* directories of other file systems are visited, and not entered */
-    LOOP_WALK_STAT = 1u << 2,       /* one statx(2) for each entry */
-    LOOP_WALK_NOFOLLOW = 1u << 3,   /* the path itself must not be a link, else -ELOOP or -ENOTDIR */
-    LOOP_WALK_BENEATH = 1u << 4,    /* nor lead out of dirfd by "..", links or "/": -EXDEV */
+enum loop_tree_walk_flags {
+    LOOP_TREE_WALK_FOLLOW = 1u << 0, /* links to directories are entered, as directories. A directory may be met by many
+                                   ways; one that leads back to a directory it is in gives -ELOOP */
+    LOOP_TREE_WALK_ONE_SYSTEM = 1u << 1, /* directories of other file systems are visited, and not entered */
+    LOOP_TREE_WALK_STAT = 1u << 2,       /* one statx(2) for each entry */
+    LOOP_TREE_WALK_NOFOLLOW = 1u << 3,   /* the path itself must not be a link, else -ELOOP or -ENOTDIR */
+    LOOP_TREE_WALK_BENEATH = 1u << 4,    /* nor lead out of dirfd by "..", links or "/": -EXDEV */
 };
 
 /* { 0 }, or NULL, is valid and the default. */
@@ -70,7 +70,7 @@ struct loop_tree_walk_options {
     uint64_t timeout_ns LOOP_ZERO; /* of all of it, pauses included; 0: none */
     uint64_t visits_max LOOP_ZERO; /* 0: no limit */
     uint32_t depth_max  LOOP_ZERO; /* directories this deep are visited, and not entered; 0: no limit */
-    uint32_t flags      LOOP_ZERO; /* enum loop_walk_flags; unknown bits give -EINVAL */
+    uint32_t flags      LOOP_ZERO; /* enum loop_tree_walk_flags; unknown bits give -EINVAL */
 };
 
 struct loop_tree_walk {
@@ -82,8 +82,8 @@ struct loop_tree_walk {
 };
 
 /* Visits a directory and all beneath it, each directory before and after what is in it. Entries come in no order, and a
- * directory's subtree as a whole. Links are entries, unless LOOP_WALK_FOLLOW is set. Visits are read ahead, up to 128
- * and never past an ENTER, so that what they say may be as old as the callbacks are slow.
+ * directory's subtree as a whole. Links are entries, unless LOOP_TREE_WALK_FOLLOW is set. Visits are read ahead, up to
+ * 128 and never past an ENTER, so that what they say may be as old as the callbacks are slow.
  *
  * Copies path; dirfd, a plain descriptor or AT_FDCWD, must stay open until the first callback. Borrows walk until the
  * end callback, which comes once. It keeps the loop alive. Returns 0, or calls back never: as loop_listing_start(). */

@@ -66,8 +66,8 @@ enum loop_watch_flags {
     LOOP_WATCH_PATH = 1u << 0,
     /* The directory and all below it, also what is made later. No links are followed but at the path itself. */
     LOOP_WATCH_TREE = 1u << 1,
-    LOOP_WATCH_UNREF = 1u << 2,     /* while open, it does not keep the loop alive */
-    LOOP_WATCH_NO_FOLLOW = 1u << 3, /* if the path is a symbolic link, that is watched; not with the first two */
+    LOOP_WATCH_UNREF = 1u << 2,    /* while open, it does not keep the loop alive */
+    LOOP_WATCH_NOFOLLOW = 1u << 3, /* if the path is a symbolic link, that is watched; not with the first two */
 };
 
 enum {
@@ -153,9 +153,9 @@ typedef void loop_stat_watch_cb(struct loop_stat_watch *watch, int error, const 
 typedef void loop_stat_watch_close_cb(struct loop_stat_watch *watch);
 
 enum loop_stat_watch_flags {
-    LOOP_STAT_WATCH_UNREF = 1u << 0,     /* while open, it does not keep the loop alive */
-    LOOP_STAT_WATCH_NO_FOLLOW = 1u << 1, /* of a symbolic link itself */
-    LOOP_STAT_WATCH_SYNC = 1u << 2,      /* asks the server of a network file system each time (AT_STATX_FORCE_SYNC) */
+    LOOP_STAT_WATCH_UNREF = 1u << 0,    /* while open, it does not keep the loop alive */
+    LOOP_STAT_WATCH_NOFOLLOW = 1u << 1, /* of a symbolic link itself */
+    LOOP_STAT_WATCH_SYNC = 1u << 2,     /* asks the server of a network file system each time (AT_STATX_FORCE_SYNC) */
 };
 
 struct loop_stat_watch_options {

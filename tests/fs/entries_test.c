@@ -111,13 +111,13 @@ END_TEST
 
 static uint32_t kinds[4], known;
 
-static enum loop_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
+static enum loop_tree_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
 {
     (void)walk;
     kinds[visit->kind]++;
     known += visit->type != LOOP_ENTRY_UNKNOWN;
     ck_assert(visit->kind != LOOP_VISIT_ERROR || visit->error == -EIO);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 static void walk_end(struct loop_tree_walk *walk, int result)
@@ -160,7 +160,7 @@ END_TEST
 
 static size_t size_seen;
 
-static enum loop_walk_answer look_at_long(struct loop_tree_walk *walk, const struct loop_visit *visit)
+static enum loop_tree_walk_answer look_at_long(struct loop_tree_walk *walk, const struct loop_visit *visit)
 {
     (void)walk;
     kinds[visit->kind]++;
@@ -168,7 +168,7 @@ static enum loop_walk_answer look_at_long(struct loop_tree_walk *walk, const str
         ck_assert_int_eq(visit->error, long_name > 255 ? -ENAMETOOLONG : -ENOENT);
     if (strlen(visit->name) > size_seen)
         size_seen = strlen(visit->name);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 /* Goal: names longer than NAME_MAX, as FAT, NTFS and FUSE have them, do no harm, up to the longest that the buffer

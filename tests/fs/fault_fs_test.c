@@ -363,14 +363,14 @@ static void listed_cb(struct loop_listing *listing, int error)
     thing_ended(&trees.listed, error);
 }
 
-static enum loop_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
+static enum loop_tree_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
 {
     (void)walk;
     thing_told(visit->error);
     if (visit->kind == LOOP_VISIT_ENTRY && visit->stat == NULL)
         fault.errors++;
     trees.visits++;
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 static void walked_cb(struct loop_tree_walk *walk, int error)
@@ -382,7 +382,7 @@ static void walked_cb(struct loop_tree_walk *walk, int error)
 static void trees_start(struct loop *loop)
 {
     const struct loop_listing_options   types = {.flags = LOOP_LISTING_TYPES | LOOP_LISTING_BENEATH};
-    const struct loop_tree_walk_options stats = {.flags = LOOP_WALK_STAT};
+    const struct loop_tree_walk_options stats = {.flags = LOOP_TREE_WALK_STAT};
 
     memset(&trees, 0, sizeof(trees));
     thing_began(&trees.listed,

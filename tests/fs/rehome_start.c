@@ -180,11 +180,11 @@ static void listing_end_cb(struct loop_listing *listing, int error)
     end(LISTING, error);
 }
 
-static enum loop_walk_answer walk_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
+static enum loop_tree_walk_answer walk_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
 {
     (void)walk;
     (void)visit;
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 static void walk_end_cb(struct loop_tree_walk *walk, int error)

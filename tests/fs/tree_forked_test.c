@@ -173,13 +173,13 @@ START_TEST(listing_queued)
 }
 END_TEST
 
-static enum loop_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
+static enum loop_tree_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
 {
     (void)visit;
     entries++;
     if (++steps == 1)
         ck_assert_int_eq(loop_tree_walk_pause(walk), 0);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 static void walk_end(struct loop_tree_walk *walk, int result)

@@ -14,7 +14,7 @@ struct tour {
     char                  text[TEXT_MAX]; /* a line for each visit */
     const char           *skip;           /* the directory with this name */
     uint32_t              stop_at;        /* the visit with this number, from 1 */
-    enum loop_walk_answer (*visit)(struct tour *tour, const struct loop_visit *visit);
+    enum loop_tree_walk_answer (*visit)(struct tour *tour, const struct loop_visit *visit);
 };
 
 static void write_down(struct tour *tour, const struct loop_visit *visit)
@@ -27,7 +27,7 @@ static void write_down(struct tour *tour, const struct loop_visit *visit)
         snprintf(tour->text + size, TEXT_MAX - size, "%c%s\n", kinds[visit->kind], visit->path);
 }
 
-static enum loop_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
+static enum loop_tree_walk_answer visit_cb(struct loop_tree_walk *walk, const struct loop_visit *visit)
 {
     struct tour *tour = walk->data;
     size_t       path_size = strlen(visit->path), name_size = strlen(visit->name);
@@ -52,8 +52,8 @@ static enum loop_walk_answer visit_cb(struct loop_tree_walk *walk, const struct 
     if (tour->visit != NULL)
         return tour->visit(tour, visit);
     if (tour->skip != NULL && strcmp(visit->name, tour->skip) == 0)
-        return LOOP_WALK_SKIP;
-    return tour->visits == tour->stop_at ? LOOP_WALK_STOP : LOOP_WALK_GO_ON;
+        return LOOP_TREE_WALK_SKIP;
+    return tour->visits == tour->stop_at ? LOOP_TREE_WALK_STOP : LOOP_TREE_WALK_GO_ON;
 }
 
 static void end_cb(struct loop_tree_walk *walk, int error)
@@ -182,7 +182,7 @@ static uint32_t plant_at_random(uint32_t depth)
     return count;
 }
 
-static enum loop_walk_answer nested(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer nested(struct tour *tour, const struct loop_visit *visit)
 {
     char found[64];
 
@@ -194,7 +194,7 @@ static enum loop_walk_answer nested(struct tour *tour, const struct loop_visit *
     ck_assert_int_eq(access(visit->path, F_OK), 0);
     snprintf(found, sizeof(found), "%c", visit->kind == LOOP_VISIT_ENTRY ? 'f' : 'd');
     ck_assert(visit->depth == 0 || visit->name[0] == found[0]);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 /* Goal: random trees, deeper than directories are kept open: all is met, properly nested, with paths that are there. */
@@ -250,13 +250,13 @@ static void uproot(const char *name)
     test_log_is(&log, 0);
 }
 
-static enum loop_walk_answer count_fds(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer count_fds(struct tour *tour, const struct loop_visit *visit)
 {
     uint32_t fds = tour->visits % 50 == 0 || visit->kind == LOOP_VISIT_ERROR ? test_fd_count() : 0;
 
     if (fds > tour->fds_most)
         tour->fds_most = fds;
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 /* Goal: a tree whose paths are longer than the kernel takes, with few descriptors: all of it is met. Method: in memory
@@ -358,9 +358,9 @@ START_TEST(start_errors)
         {"missing", 0, -ENOENT},
         {"t/a", 0, -ENOTDIR},
         {"t/link", 0, 0},
-        {"t/link", LOOP_WALK_NOFOLLOW, -ENOTDIR},
-        {"t/z/up/..", LOOP_WALK_BENEATH, 0},
-        {"..", LOOP_WALK_BENEATH, -EXDEV},
+        {"t/link", LOOP_TREE_WALK_NOFOLLOW, -ENOTDIR},
+        {"t/z/up/..", LOOP_TREE_WALK_BENEATH, 0},
+        {"..", LOOP_TREE_WALK_BENEATH, -EXDEV},
         {"", 0, -ENOENT},
     };
 
@@ -385,7 +385,7 @@ START_TEST(followed)
     plant();
     ck_assert_int_eq(symlink("nowhere", "t/dangling"), 0);
     ck_assert_int_eq(symlink("a", "t/to_file"), 0);
-    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_WALK_FOLLOW});
+    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_TREE_WALK_FOLLOW});
     ck_assert_int_eq(tour->error, 0);
     ck_assert(has(tour, ">t/link") && has(tour, "-t/link/b") && has(tour, "<t/link"));
     ck_assert(has(tour, "-t/dangling") && has(tour, "-t/to_file"));
@@ -417,7 +417,7 @@ START_TEST(followed_deep)
     ck_assert_int_eq(symlink(scratch_path(), path), 0);
     path[strlen(path) - 5] = '\0';
     ck_assert_int_eq(symlink("../../../../../../../../../../../../../other", strcat(path, "/other")), 0);
-    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_WALK_FOLLOW});
+    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_TREE_WALK_FOLLOW});
     ck_assert_int_eq(tour->error, 0);
     /* by t/d/.../other, and by t/d/.../link/other; t/d/.../link/t is above */
     ck_assert_uint_eq(tour->entries, 12 + 2 * 36);
@@ -428,14 +428,14 @@ START_TEST(followed_deep)
 }
 END_TEST
 
-static enum loop_walk_answer look_at_stat(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer look_at_stat(struct tour *tour, const struct loop_visit *visit)
 {
     struct stat stat;
 
     (void)tour;
     if (visit->kind != LOOP_VISIT_ENTRY && visit->kind != LOOP_VISIT_ENTER) {
         ck_assert_ptr_null(visit->stat);
-        return LOOP_WALK_GO_ON;
+        return LOOP_TREE_WALK_GO_ON;
     }
     ck_assert_ptr_nonnull(visit->stat);
     ck_assert_int_eq(lstat(visit->path, &stat), 0);
@@ -444,7 +444,7 @@ static enum loop_walk_answer look_at_stat(struct tour *tour, const struct loop_v
     ck_assert_uint_eq(visit->stat->stx_mode, stat.st_mode);
     ck_assert_uint_eq(visit->type, stat.st_mode >> 12);
     ck_assert(visit->depth == 0 || visit->inode == stat.st_ino);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 START_TEST(stats)
@@ -454,7 +454,7 @@ START_TEST(stats)
     plant();
     scratch_write("t/d/b", "hello", 5);
     tour->visit = look_at_stat;
-    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_WALK_STAT});
+    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_TREE_WALK_STAT});
     ck_assert_int_eq(tour->error, 0);
     ck_assert_uint_eq(tour->visits, 12);
     free(tour);
@@ -474,7 +474,7 @@ START_TEST(one_system)
         return;
     }
     touch("t/mounted/inside");
-    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_WALK_ONE_SYSTEM});
+    tour_run(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_TREE_WALK_ONE_SYSTEM});
     ck_assert_int_eq(tour->error, 0);
     ck_assert_uint_eq(tour->errors, 0);
     ck_assert(has(tour, ">t/mounted") && !has(tour, "-t/mounted/inside") && !has(tour, "<t/mounted"));
@@ -520,14 +520,14 @@ START_TEST(closed_directory)
 }
 END_TEST
 
-static enum loop_walk_answer move_away(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer move_away(struct tour *tour, const struct loop_visit *visit)
 {
     if (visit->kind == LOOP_VISIT_ENTER && visit->depth == 20) {
         ck_assert_int_eq(rename("t/directory/directory/directory", "elsewhere"), 0);
         ck_assert_int_eq(symlink("/", "t/directory/directory/directory"), 0);
     }
     (void)tour;
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 /* Goal: a part of the tree is moved out while the walk is deep in it, and a link to the root put in its place: the walk
@@ -552,12 +552,12 @@ START_TEST(moved_meanwhile)
 }
 END_TEST
 
-static enum loop_walk_answer remove_before(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer remove_before(struct tour *tour, const struct loop_visit *visit)
 {
     (void)tour;
     if (visit->kind == LOOP_VISIT_ENTER && strcmp(visit->name, "e") == 0)
         ck_assert_int_eq(rmdir("t/d/e"), 0);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 START_TEST(gone_meanwhile)
@@ -577,11 +577,11 @@ END_TEST
 
 /* ---- pause, cancel, faults */
 
-static enum loop_walk_answer pause_visit(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer pause_visit(struct tour *tour, const struct loop_visit *visit)
 {
     (void)visit;
     ck_assert_int_eq(loop_tree_walk_pause(&tour->walk), 0);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 START_TEST(pause_and_resume)
@@ -608,12 +608,12 @@ END_TEST
 
 static uint32_t cancel_at;
 
-static enum loop_walk_answer cancel_visit(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer cancel_visit(struct tour *tour, const struct loop_visit *visit)
 {
     (void)visit;
     if (tour->visits == cancel_at)
         ck_assert_int_eq(loop_tree_walk_cancel(&tour->walk), 0);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 START_TEST(cancel)
@@ -667,7 +667,7 @@ START_TEST(faults)
         loop = test_loop_new(NULL);
         test_memory.failed = 0;
         test_memory.fail_at = test_memory.calls + nth;
-        r = tour_start(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_WALK_STAT});
+        r = tour_start(tour, AT_FDCWD, "t", &(struct loop_tree_walk_options){.flags = LOOP_TREE_WALK_STAT});
         if (r == 0)
             test_run(loop);
         else
@@ -697,7 +697,7 @@ static ino_t inode_of(const char *name)
 static bool inode_reused;
 
 /* When the directory t/1 is not open any more its inode's number gets another one, and t/1/2 stands in that. */
-static enum loop_walk_answer exchange(struct tour *tour, const struct loop_visit *visit)
+static enum loop_tree_walk_answer exchange(struct tour *tour, const struct loop_visit *visit)
 {
     char  name[32];
     ino_t inode;
@@ -705,7 +705,7 @@ static enum loop_walk_answer exchange(struct tour *tour, const struct loop_visit
     (void)tour;
     ck_assert_int_ne(visit->name[0], 'f');
     if (visit->depth != 10 || visit->kind != LOOP_VISIT_ENTER)
-        return LOOP_WALK_GO_ON;
+        return LOOP_TREE_WALK_GO_ON;
     inode = inode_of("t/1");
     ck_assert_int_eq(rename("t/1/2", "moved"), 0);
     ck_assert_int_eq(rmdir("t/1"), 0);
@@ -715,14 +715,14 @@ static enum loop_walk_answer exchange(struct tour *tour, const struct loop_visit
         inode_reused = inode_of(name) == inode;
     }
     if (!inode_reused)
-        return LOOP_WALK_STOP;
+        return LOOP_TREE_WALK_STOP;
     ck_assert_int_eq(rename(name, "alien"), 0);
     for (int i = 0; i < 64; i++) {
         snprintf(name, sizeof(name), "alien/f%d", i);
         scratch_write(name, "", 0);
     }
     ck_assert_int_eq(rename("moved", "alien/2"), 0);
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 /* Goal: the way up leads to no directory that has got the number of one that was removed. Method: takes care that it

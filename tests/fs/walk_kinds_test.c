@@ -74,10 +74,10 @@ static void listing_ended(struct loop_listing *listing, int error)
     zoo_of(loop_listing_loop(listing))->ends++;
 }
 
-static enum loop_walk_answer visited(struct loop_tree_walk *walk, const struct loop_visit *visit)
+static enum loop_tree_walk_answer visited(struct loop_tree_walk *walk, const struct loop_visit *visit)
 {
     (void)walk, (void)visit;
-    return LOOP_WALK_GO_ON;
+    return LOOP_TREE_WALK_GO_ON;
 }
 
 static void walk_ended(struct loop_tree_walk *walk, int error)

@@ -140,7 +140,7 @@ START_TEST(links)
     make_file("a");
     ck_assert_int_eq(symlink("a", "link"), 0);
     look_start(&followed, loop, "link", LOOP_STAT_WATCH_SYNC);
-    look_start(&itself, loop, "link", LOOP_STAT_WATCH_NO_FOLLOW);
+    look_start(&itself, loop, "link", LOOP_STAT_WATCH_NOFOLLOW);
     look_until(&followed, 1);
     look_until(&itself, 1);
     scratch_write("a", "four", 4);

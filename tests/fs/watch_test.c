@@ -87,7 +87,7 @@ START_TEST(refused)
         {.events = 1u << 12},
         {.flags = 1u << 4},
         {.flags = LOOP_WATCH_PATH | LOOP_WATCH_TREE},
-        {.flags = LOOP_WATCH_TREE | LOOP_WATCH_NO_FOLLOW},
+        {.flags = LOOP_WATCH_TREE | LOOP_WATCH_NOFOLLOW},
         {.poll_ns = 1},
         {.directories_max = 1},
         {.coalesce_max_ns = 1},
@@ -333,7 +333,7 @@ START_TEST(links)
     make_file("a");
     ck_assert_int_eq(symlink("a", "link"), 0);
     target = watch_log_open(loop, "link", LOOP_WATCH_MODIFIED, 0);
-    link = watch_log_open(loop, "link", LOOP_WATCH_MODIFIED, LOOP_WATCH_NO_FOLLOW);
+    link = watch_log_open(loop, "link", LOOP_WATCH_MODIFIED, LOOP_WATCH_NOFOLLOW);
     append("a");
     watch_log_expect(target, "modified;");
     delete_file("link");
