@@ -112,12 +112,12 @@ loop_id loop_fadvise(struct loop *loop, int fd, int64_t offset, int64_t size, in
     loop_check_owner(loop, __func__);
     if (offset < 0 || size < 0 || !advice_size_valid(loop, (uint64_t)size))
         return op_refuse(loop, __func__, terms, -EINVAL);
-    /* Kernels before 6.11 look at len only, later ones at addr first. */
+    /* Kernels before 6.11 look at len, and refuse an SQE with addr; later ones look at addr first. */
     return op_start_on_fd(loop, __func__, fd,
                           (struct op_sqe){.opcode = IORING_OP_FADVISE,
                                           .off = (uint64_t)offset,
-                                          .addr = (uint64_t)size,
-                                          .len = (unsigned)size,
+                                          .addr = size > UINT32_MAX ? (uint64_t)size : 0,
+                                          .len = size > UINT32_MAX ? 0 : (unsigned)size,
                                           .op_flags = (unsigned)advice},
                           cb, arg, terms);
 }
@@ -128,13 +128,13 @@ loop_id loop_madvise(struct loop *loop, void *memory, size_t size, int advice, l
     loop_check_owner(loop, __func__);
     if (!advice_size_valid(loop, size))
         return op_refuse(loop, __func__, terms, -EINVAL);
-    /* As above: len for the older, off for the newer. */
+    /* As above: len for the older, off for the newer, but only where it must be. */
     return op_start(loop, __func__,
                     (struct op_sqe){.opcode = IORING_OP_MADVISE,
                                     .fd = -1,
-                                    .off = size,
+                                    .off = size > UINT32_MAX ? size : 0,
                                     .addr = (uint64_t)(uintptr_t)memory,
-                                    .len = (unsigned)size,
+                                    .len = size > UINT32_MAX ? 0 : (unsigned)size,
                                     .op_flags = (unsigned)advice},
                     cb, arg, terms);
 }
