@@ -215,8 +215,9 @@ void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node)
 }
 
 /* Unless the operation ended first (ECANCELED) the kernel's timer has fired, and then its CQE stands before that of the
- * operation. ETIME, or 1 for a futex or a child: it has cancelled the operation. EALREADY, ENOENT: a worker has it, or
- * it was not found, as with a cancel: then it is for us to ask again. */
+ * operation, but for old kernels: see linked_timeout_look(). ETIME, or 1 for a futex or a child: it has cancelled the
+ * operation. EALREADY, ENOENT: a worker has it, or it was not found, as with a cancel: then it is for us to ask again.
+ */
 void linked_timeout_completed(struct loop *loop, const struct completion *completion)
 {
     struct context *context = context_find_value(&loop->pool, user_data_value(completion->user_data));
@@ -228,6 +229,35 @@ void linked_timeout_completed(struct loop *loop, const struct completion *comple
     loop->stats.deadlines_passed++;
     if (completion->res == -EALREADY || completion->res == -ENOENT)
         (void)cancel_context(loop, context);
+}
+
+static bool is_its_timer_fired(const struct context *context, uint64_t user_data, int32_t res)
+{
+    return user_data ==
+               user_data_direct(IORING_OP_LINK_TIMEOUT, HANDLER_LINKED_TIMEOUT, user_data_to_value(context->id)) &&
+           (res == -ETIME || res == 1);
+}
+
+/* Old kernels (6.1) tell the end of the operation first, and right after it, in the same enter, that the timer has
+ * ended it: that stands behind the completion, in the batch or still in the CQ. Left-overs in the batch have other ids.
+ */
+void linked_timeout_look(struct loop *loop, struct context *context, const struct completion *completion)
+{
+    const struct io_uring_cq *cq = &loop->ring.uring.cq;
+    unsigned                  tail = __atomic_load_n(cq->ktail, __ATOMIC_ACQUIRE);
+    bool                      fired = false;
+
+    while (!fired && ++completion < loop->completions + DISPATCH_BATCH)
+        fired = is_its_timer_fired(context, completion->user_data, completion->res);
+    for (unsigned head = *cq->khead; !fired && head != tail; head++) {
+        const struct io_uring_cqe *cqe = &cq->cqes[(size_t)(head & cq->ring_mask) << loop->ring.cqe_shift];
+
+        fired = is_its_timer_fired(context, cqe->user_data, cqe->res);
+    }
+    if (!fired)
+        return;
+    context->flags |= CONTEXT_EXPIRED;
+    loop->stats.deadlines_passed++;
 }
 
 int cancel_id(struct loop *loop, loop_id id)

@@ -282,6 +282,22 @@ static bool waits_for_completion(const struct context *context)
     return context->state == CONTEXT_ACTIVE || context->state == CONTEXT_PROBING;
 }
 
+static void complete_with_context(struct loop *loop, struct context *context, const struct completion *completion)
+{
+    if ((context->flags & (CONTEXT_LINKED | CONTEXT_CANCELED | CONTEXT_EXPIRED)) == CONTEXT_LINKED)
+        linked_timeout_look(loop, context, completion);
+    if (context_is_multishot(context))
+        multishot_complete(loop, context, completion);
+    else if (context->kind == CONTEXT_LENDING)
+        lend_complete(loop, context, completion);
+    else if (context->kind == CONTEXT_ZERO_COPY)
+        zero_copy_complete(loop, context, completion);
+    else if (context->kind == CONTEXT_RECV_ZC)
+        zcrx_complete(loop, context, completion->res, completion->flags, mode_extra(loop, completion));
+    else
+        complete_one_shot(loop, context, completion);
+}
+
 static void complete_other(struct loop *loop, const struct completion *completion)
 {
     struct context *context;
@@ -292,16 +308,8 @@ static void complete_other(struct loop *loop, const struct completion *completio
         context = context_find(&loop->pool, completion->user_data);
         if (context == NULL || !waits_for_completion(context))
             observe_stale(loop, completion);
-        else if (context_is_multishot(context))
-            multishot_complete(loop, context, completion);
-        else if (context->kind == CONTEXT_LENDING)
-            lend_complete(loop, context, completion);
-        else if (context->kind == CONTEXT_ZERO_COPY)
-            zero_copy_complete(loop, context, completion);
-        else if (context->kind == CONTEXT_RECV_ZC)
-            zcrx_complete(loop, context, completion->res, completion->flags, mode_extra(loop, completion));
         else
-            complete_one_shot(loop, context, completion);
+            complete_with_context(loop, context, completion);
         return;
     case UD_DIRECT: return; /* taken care of */
     case UD_FOREIGN:

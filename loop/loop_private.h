@@ -395,6 +395,9 @@ void cancel_any(struct loop *loop);
 void cancel_link_begun(struct loop *loop, uint64_t id);
 void cancel_completed(struct loop *loop, const struct completion *completion);
 void linked_timeout_completed(struct loop *loop, const struct completion *completion);
+/* Whether it was its linked timeout that ended it, where that is told afterwards: completion is in loop->completions.
+ */
+void linked_timeout_look(struct loop *loop, struct context *context, const struct completion *completion);
 void cancel_deadline_passed(struct loop *loop, struct loop_timer_node *node);
 
 /* withdraw.c: takes back what works on fd and has not been given to the kernel yet: it ends with -ECANCELED, later.
