@@ -458,7 +458,8 @@ START_TEST(restricted_loop)
     test_loop_free(world_loop);
     world_loop = test_loop_new(&options);
     file_open(&file, "a", O_RDWR | O_CREAT, &(struct loop_file_options){.flags = LOOP_FILE_SYNC_CLOSE});
-    ck_assert_int_eq(loop_file_truncate(&file, 100, note_cb, NULL), -EACCES);
+    if (test_has_opcode(world_loop, 55)) /* IORING_OP_FTRUNCATE; without it truncating is nothing of the ring's */
+        ck_assert_int_eq(loop_file_truncate(&file, 100, note_cb, NULL), -EACCES);
     ck_assert_int_eq(loop_file_read(&file, &byte, 1, 0, 0, note_cb, NULL), -EACCES);
     file_write_is(&file, "a", 1, 0, 0, 1);
     ck_assert_int_eq(loop_file_sync(&file, note_cb, &synced), 0);

@@ -173,12 +173,15 @@ START_TEST(socket_command)
     test_tcp_pair(fds);
     test_pipe(pipes);
     test_write(fds[1], "hello", 5);
-    for (uint32_t i = 0; i < 1000 && log.last.res != 5; i++) { /* until it is there */
+    for (uint32_t i = 0; i < 1000 && log.last.res != 5 && log.last.res != -EOPNOTSUPP; i++) { /* until it is there */
         memset(&log, 0, sizeof(log));
         ck_assert_int_gt(loop_uring_cmd(loop, fds[0], &command, test_log_cb, &log, NULL), 0);
         test_run(loop);
     }
-    ck_assert_int_eq(log.last.res, 5);
+    if (log.last.res == -EOPNOTSUPP && !test_has_opcode(loop, IORING_OP_WAITID))
+        test_skip("this kernel has no commands of sockets (6.5)");
+    else
+        ck_assert_int_eq(log.last.res, 5);
     ck_assert_int_gt(loop_uring_cmd(loop, fds[0], &unknown, test_log_cb, &bad, NULL), 0);
     ck_assert_int_gt(loop_uring_cmd(loop, pipes[0], &command, test_log_cb, &file, NULL), 0);
     test_run(loop);

@@ -3,6 +3,7 @@
 #include "tests/support/test.h"
 
 #include <fcntl.h>
+#include <liburing.h>
 
 static struct loop *loop;
 
@@ -169,7 +170,11 @@ static void finish(struct peer *peer)
 
 static bool missing(enum kind kind)
 {
-    if (kind != PIPE || test_has_opcode(loop, 49)) /* IORING_OP_READ_MULTISHOT */
+    if (kind == BUNDLE && (loop_features_get(loop)->kernel_features & IORING_FEAT_RECVSEND_BUNDLE) == 0) {
+        test_skip("the kernel has no bundles");
+        return true;
+    }
+    if (kind != PIPE || test_has_opcode(loop, IORING_OP_READ_MULTISHOT))
         return false;
     test_skip("the kernel has no multishot reads");
     return true;

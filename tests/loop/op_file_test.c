@@ -184,6 +184,7 @@ START_TEST(vector_flags)
 {
     char         bytes[4] = "abcd";
     struct iovec iov = {bytes, 4};
+    int32_t      got;
     int          fds[2];
 
     ck_assert_int_eq(result(loop_writev(loop, world->file, &iov, 1, 0, RWF_APPEND, LOGGED)), 4);
@@ -195,7 +196,9 @@ START_TEST(vector_flags)
     ck_assert_int_eq(result(loop_readv(loop, world->file, &iov, 1, 0, 1 << 30, LOGGED)), -errno);
 
     world_pipe(world, fds); /* nothing to read */
-    ck_assert_int_eq(result(loop_readv(loop, fds[0], &iov, 1, 0, RWF_NOWAIT, LOGGED)), -EAGAIN);
+    got = result(loop_readv(loop, fds[0], &iov, 1, 0, RWF_NOWAIT, LOGGED));
+    ck_assert(got == -EAGAIN ||
+              (got == -EOPNOTSUPP && preadv2(fds[0], &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP));
     ck_assert_int_eq(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
     ck_assert_int_gt(loop_read(loop, fds[0], bytes, 4, 0, LOGGED), 0); /* waits all the same */
     test_turns(loop, 3);
@@ -226,7 +229,9 @@ START_TEST(large_offsets)
     ck_assert_int_eq(result(loop_readv(loop, world->file, &iov, 1, far + 4, 0, LOGGED)), 8);
     ck_assert_mem_eq(bytes, "away", 4);
     ck_assert_int_eq(result(loop_sync_file_range(loop, world->file, far, 4096, SYNC_FILE_RANGE_WRITE, LOGGED)), 0);
-    ck_assert_int_eq(result(loop_fadvise(loop, world->file, far, far, POSIX_FADV_DONTNEED, LOGGED)), 0);
+    if (test_has_opcode(loop, IORING_OP_BIND)) /* and sizes of advice, too */
+        ck_assert_int_eq(result(loop_fadvise(loop, world->file, far, far, POSIX_FADV_DONTNEED, LOGGED)), 0);
+    ck_assert_int_eq(result(loop_fadvise(loop, world->file, far, 4096, POSIX_FADV_DONTNEED, LOGGED)), 0);
 
     world_pipe(world, fds);
     ck_assert_int_eq(result(loop_splice(loop, world->file, far, fds[1], LOOP_AT_POSITION, 8, 0, LOGGED)), 8);

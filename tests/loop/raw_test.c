@@ -137,11 +137,16 @@ START_TEST(foreign_results)
     ck_assert(!loop_alive(loop));
     while (foreign.count < TEST_COUNT(values) + 1)
         test_turns(loop, 1);
-    for (size_t i = 0; i < TEST_COUNT(values); i++) {
-        ck_assert_uint_eq(foreign.user_data[i], values[i]);
+    ck_assert_uint_eq(foreign.count, TEST_COUNT(values) + 1);
+    for (uint32_t i = 0, next = 0; i < foreign.count; i++) { /* old kernels tell failures first */
+        if (foreign.user_data[i] == 11) {
+            ck_assert_int_eq(foreign.res[i], -EBADF);
+            continue;
+        }
+        ck_assert_uint_lt(next, TEST_COUNT(values));
+        ck_assert_uint_eq(foreign.user_data[i], values[next++]);
         ck_assert_int_eq(foreign.res[i], 0);
     }
-    ck_assert_int_eq(foreign.res[TEST_COUNT(values)], -EBADF);
     ck_assert_uint_eq(test_stats(loop).foreign_cqes, TEST_COUNT(values) + 1);
     ck_assert_uint_eq(test_stats(loop).cqes_unclaimed, 0);
     ck_assert_uint_eq(test_stats(loop).ops_started, 0);
