@@ -270,7 +270,8 @@ static void failed(struct loop_listener *listener, int error)
 
 static void came(struct loop_listener *listener, int fd, const struct loop_address *peer)
 {
-    listener->priv.starved = false;
+    if (!listener->priv.resting) /* else it came before the shortage: old kernels tell failures first */
+        listener->priv.starved = false;
     listener->priv.errors_in_row = 0;
     if (listener->priv.paused || holds(listener) || listener_is_full(listener)) {
         hold(listener, fd);
