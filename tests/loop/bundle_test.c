@@ -3,9 +3,9 @@
 
 #include <liburing.h>
 
-static bool has_bundles;
+static bool has_bundles, fills_more; /* of unix sockets: since 6.17, with SO_INQ */
 
-enum { SIZE = 512, BUFFERS = 16 };
+enum { SIZE = 512, BUFFERS = 16, INQ = 84 /* SO_INQ */ };
 
 static void setup(void)
 {
@@ -13,6 +13,7 @@ static void setup(void)
     has_bundles = (loop_features_get(loop)->kernel_features & IORING_FEAT_RECVSEND_BUNDLE) != 0;
     if (!has_bundles)
         test_skip("this kernel has no bundles");
+    fills_more = setsockopt(pair[0], SOL_SOCKET, INQ, &(int){0}, sizeof(int)) == 0;
 }
 
 static struct loop_buffer_group_stats group_stats(int group)
@@ -207,7 +208,7 @@ START_TEST(bytes_are_exact)
             bundles += receivers[i].bundles;
         receiver_close(&receivers[i]);
     }
-    ck_assert_uint_gt(bundles, 0);
+    ck_assert(bundles > 0 || (!fills_more && _i != 1));
     ck_assert_uint_eq(group_stats(0).home, BUFFERS);
     ck_assert_uint_eq(group_stats(0).out, 0);
 }
@@ -227,7 +228,7 @@ START_TEST(last_buffer)
     send_some(&receiver, 4 * BUFFERS * SIZE);
     while (receiver.received < receiver.sent)
         ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 1);
-    ck_assert_uint_gt(receiver.bundles, 0);
+    ck_assert(receiver.bundles > 0 || !fills_more);
     receiver.keep_of = 1;
     send_some(&receiver, 2 * BUFFERS * SIZE);
     for (uint32_t i = 0; i < 100 && receiver.kept_count < BUFFERS; i++)
@@ -297,7 +298,7 @@ START_TEST(direct_mode)
     send_some(&receiver, BUFFERS * SIZE);
     while (receiver.received < receiver.sent)
         ck_assert_int_eq(loop_run(loop, LOOP_RUN_ONCE), 1);
-    ck_assert_uint_gt(receiver.bundles, 0);
+    ck_assert(receiver.bundles > 0 || !fills_more);
     shutdown(pair[1], SHUT_WR);
     test_run(loop);
     ck_assert_uint_eq(receiver.ended, 1);

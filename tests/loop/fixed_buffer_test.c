@@ -486,10 +486,11 @@ static void as_ordinary_user(void *arg)
     const struct rlimit                     limit = {256 * 1024, 256 * 1024};
     const struct loop_fixed_buffers_options much = {.count = 64, .size = 16384}, little = {.count = 4, .size = 4096};
     struct loop                            *of = NULL;
-    static char                             mine[1 << 20];
+    const size_t                            size = 1 << 20;
+    char                                   *mine = malloc(size); /* 6.1 takes no static memory */
 
     (void)arg;
-    TEST_TRUE_IN_CHILD(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    TEST_TRUE_IN_CHILD(mine != NULL && setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
     TEST_TRUE_IN_CHILD(geteuid() != 0 || setuid(60000 + (uid_t)getpid() % 5000) == 0);
     TEST_TRUE_IN_CHILD(loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16}) == 0);
     TEST_TRUE_IN_CHILD(loop_fixed_buffers_init(of, &much) == -ENOMEM);
@@ -497,9 +498,10 @@ static void as_ordinary_user(void *arg)
     loop_destroy(of);
     TEST_TRUE_IN_CHILD(loop_create(&of, &(struct loop_options){.sq_entries = 8, .cq_entries = 16}) == 0);
     TEST_TRUE_IN_CHILD(loop_fixed_buffers_init(of, &(struct loop_fixed_buffers_options){.own = 2}) == 0);
-    TEST_TRUE_IN_CHILD(loop_fixed_buffer_register(of, mine, sizeof(mine)) == -ENOMEM);
+    TEST_TRUE_IN_CHILD(loop_fixed_buffer_register(of, mine, size) == -ENOMEM);
     TEST_TRUE_IN_CHILD(loop_fixed_buffer_register(of, mine, 4096) >= 0);
     loop_destroy(of);
+    free(mine);
 }
 
 START_TEST(memlock)

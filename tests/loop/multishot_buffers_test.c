@@ -528,11 +528,14 @@ END_TEST
 /* Goal: a step gets a bundle; what it does not keep comes home. */
 START_TEST(subscription_of_bundles)
 {
+    enum { INQ = 84 }; /* SO_INQ: since 6.17 a bundle of a unix socket is more than one buffer */
     static struct reader reader;
     int                  group = make(COUNT), r;
+    bool                 fills_more;
 
     reader = (struct reader){.subscription.data = &reader, .peer.kind = BUNDLE};
     test_socketpair(reader.peer.fds);
+    fills_more = setsockopt(reader.peer.fds[0], SOL_SOCKET, INQ, &(int){0}, sizeof(int)) == 0;
     r = loop_subscribe_recv_bundle(loop, &reader.subscription, reader.peer.fds[0], (uint16_t)group, 0, step, stopped,
                                    NULL);
     if (r == -EOPNOTSUPP) {
@@ -543,7 +546,7 @@ START_TEST(subscription_of_bundles)
     }
     must(r);
     read_much(&reader);
-    ck_assert_uint_gt(reader.bundles, 0);
+    ck_assert(reader.bundles > 0 || !fills_more);
     ck_assert_uint_eq(stats_of(group).home, COUNT);
     must(loop_buffer_group_destroy(loop, (uint16_t)group));
 }
