@@ -238,8 +238,9 @@ static bool is_its_timer_fired(const struct context *context, uint64_t user_data
            (res == -ETIME || res == 1);
 }
 
-/* Old kernels (6.1) tell the end of the operation first, and right after it, in the same enter, that the timer has
- * ended it: that stands behind the completion, in the batch or still in the CQ. Left-overs in the batch have other ids.
+/* Old kernels (6.1, not 6.12) tell the end of the operation first, and right after it, in the same enter, that the
+ * timer has ended it: that stands behind the completion, in the batch or still in the CQ. Left-overs in the batch have
+ * other ids.
  */
 void linked_timeout_look(struct loop *loop, struct context *context, const struct completion *completion)
 {

@@ -284,7 +284,8 @@ static bool waits_for_completion(const struct context *context)
 
 static void complete_with_context(struct loop *loop, struct context *context, const struct completion *completion)
 {
-    if ((context->flags & (CONTEXT_LINKED | CONTEXT_CANCELED | CONTEXT_EXPIRED)) == CONTEXT_LINKED)
+    if (!loop->features.min_wait && /* an old kernel */
+        (context->flags & (CONTEXT_LINKED | CONTEXT_CANCELED | CONTEXT_EXPIRED)) == CONTEXT_LINKED)
         linked_timeout_look(loop, context, completion);
     if (context_is_multishot(context))
         multishot_complete(loop, context, completion);
