@@ -104,7 +104,7 @@ int notifier_add(struct notifier *notifier, struct watch_hook *hook, const char 
     if (watched == NULL)
         watched = watched_new(notifier, number);
     if (watched == NULL) {
-        sys_inotify_remove(notifier->fd, number);
+        (void)sys_inotify_remove(notifier->fd, number);
         return -ENOMEM;
     }
     hook->watched = watched;
@@ -121,19 +121,21 @@ int notifier_add_any(struct notifier *notifier, struct watch_hook *hook, const c
 }
 
 /* The kernel's mask stays as it is while others are left: they are not told what they have not asked for. */
-void notifier_remove(struct notifier *notifier, struct watch_hook *hook)
+bool notifier_remove(struct notifier *notifier, struct watch_hook *hook)
 {
     struct watched *watched = hook->watched;
+    bool            gone;
 
     if (watched == NULL)
-        return;
+        return false;
     watch_hook_list_remove(hook);
     hook->watched = NULL;
     if (!watch_hook_list_empty(&watched->hooks) || watched == notifier->telling)
-        return;
-    sys_inotify_remove(notifier->fd, watched->number);
+        return false;
+    gone = sys_inotify_remove(notifier->fd, watched->number) == -EINVAL;
     take_out(notifier, watched);
     memory_free(notifier->loop, watched);
+    return gone;
 }
 
 /* Those who are told may add hooks, and remove theirs and others. */
@@ -158,7 +160,7 @@ static void tell_hooks(struct notifier *notifier, struct watched *watched, const
     if (!ignored && !watch_hook_list_empty(&watched->hooks))
         return;
     if (!ignored)
-        sys_inotify_remove(notifier->fd, watched->number);
+        (void)sys_inotify_remove(notifier->fd, watched->number);
     take_out(notifier, watched);
     memory_free(notifier->loop, watched);
 }

@@ -70,7 +70,8 @@ int  notifier_add(struct notifier *notifier, struct watch_hook *hook, const char
 /* The same for what may be a directory: that is not told what is done to files in it through descriptors, once their
  * names have gone. */
 int  notifier_add_any(struct notifier *notifier, struct watch_hook *hook, const char *path, uint32_t mask);
-void notifier_remove(struct notifier *notifier, struct watch_hook *hook); /* may be on none */
+/* It may be on none. Returns whether the inode is known to have gone. */
+bool notifier_remove(struct notifier *notifier, struct watch_hook *hook);
 
 /* ---- watch.c */
 

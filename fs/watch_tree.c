@@ -301,7 +301,8 @@ static bool stands_at(struct tree_node *node, const struct tree_node *parent, co
 }
 
 /* RENAME_EXCHANGE is told as two moves: the first to a name that is taken, the second from there. So what leaves such a
- * name may be the directory that was there before, of which nothing is known any more. */
+ * name may be the directory that was there before, of which nothing is known any more. Where the node stands now proves
+ * nothing by itself, for more may have been moved since. */
 static void exchanged(struct tree_node *node)
 {
     struct watch *watch = node->tree->watch;
@@ -313,7 +314,7 @@ static void exchanged(struct tree_node *node)
 /* One that has left its place comes to another. */
 static void come_again(struct tree_node *node, struct tree_node *parent, const char *name)
 {
-    if (node->displaced && !stands_at(node, parent, name)) {
+    if (node->displaced && !(node->alone && stands_at(node, parent, name))) {
         exchanged(node);
         return;
     }
@@ -327,6 +328,7 @@ static void directory_moved_in(struct tree_node *parent, uint32_t cookie, const 
     struct tree_node *there = tree_child(parent, name);
     struct tree_node *node = cookie == 0 ? NULL : moving(parent->tree, cookie);
     bool              displaced = there != NULL && there != node && there->moving == 0;
+    bool              alone = displaced && notifier_remove(parent->tree->watch->notifier, &there->hook);
 
     if (there != NULL && there != node)
         tree_node_remove(there); /* an empty directory, replaced; or see exchanged() */
@@ -335,8 +337,10 @@ static void directory_moved_in(struct tree_node *parent, uint32_t cookie, const 
     else
         come_again(node, parent, name);
     node = displaced ? tree_child(parent, name) : NULL;
-    if (node != NULL)
+    if (node != NULL) {
         node->displaced = true;
+        node->alone = alone;
+    }
 }
 
 /* One that does not come in again elsewhere in the tree is given up when that is told. */
@@ -346,7 +350,7 @@ void watch_tree_moved_out(struct watch *watch, uint32_t cookie)
 
     if (node == NULL)
         return;
-    if (node->displaced && (node->hook.watched == NULL || stands_at(node, node->parent, node->name)))
+    if (node->displaced && (!node->alone || node->hook.watched == NULL || stands_at(node, node->parent, node->name)))
         exchanged(node);
     else
         tree_node_remove(node);

@@ -39,6 +39,7 @@ struct tree_node {
     bool               again;     /* to be checked after it has been listed */
     bool               missed;    /* while it was moving something happened in it that is not told */
     bool               displaced; /* it has come to where another one was: that is gone, or they were exchanged */
+    bool               alone;     /* with displaced: the inode of the other one had gone by then */
     char              *name;      /* the root's is "" */
 };
 

@@ -15,7 +15,7 @@ int sys_fsync(int fd); /* may wait for long: on the work pool only, or when the 
  * number, and adds the mask to one that the inode has. */
 int     sys_inotify_open(void);
 int     sys_inotify_add(int fd, const char *path, uint32_t mask);
-void    sys_inotify_remove(int fd, int number);
+int     sys_inotify_remove(int fd, int number); /* -EINVAL: its inode has gone */
 ssize_t sys_inotify_read(int fd, void *data, size_t size);
 int     sys_inotify_pending(int fd);                                 /* bytes that can be read now */
 int     sys_absolute(const char *path, char *ret_path, size_t size); /* a relative one after getcwd(3) */

@@ -45,9 +45,9 @@ int sys_inotify_add(int fd, const char *path, uint32_t mask)
     return result(inotify_add_watch(fd, path, mask | IN_MASK_ADD));
 }
 
-void sys_inotify_remove(int fd, int number)
+int sys_inotify_remove(int fd, int number)
 {
-    (void)inotify_rm_watch(fd, number);
+    return result(inotify_rm_watch(fd, number));
 }
 
 ssize_t sys_inotify_read(int fd, void *data, size_t size)
