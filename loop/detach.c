@@ -12,6 +12,7 @@
 #include "loop/loop_private.h"
 
 #include <errno.h>
+#include <ringloop/fixed.h>
 
 enum { CLEAN_ROUNDS = 2, ROUNDS_AT_ONCE = 3, ROUNDS_MAX = 100000, TASK_WORK_MAX = 1024, IDS_MAX = 32 };
 enum { ANY_FD = -2 }; /* instead of a descriptor: all there is */
@@ -375,10 +376,13 @@ int loop_detach(struct loop *loop, int fd)
 {
     uint64_t        slot = 0;
     struct context *context;
+    int             other;
 
     loop_check_owner(loop, __func__);
+    other = loop_file_lookup(loop, fd); /* by which a file object may read and write */
     while ((context = context_walk(&loop->pool, &slot)) != NULL)
-        if ((context->flags & CONTEXT_OBJECT) != 0 && is_meant(loop, context, fd))
+        if ((context->flags & CONTEXT_OBJECT) != 0 &&
+            (is_meant(loop, context, fd) || (other >= 0 && is_meant(loop, context, other))))
             return -EPERM;
     return detach_all(loop, fd);
 }

@@ -179,6 +179,27 @@ START_TEST(kept_descriptor)
 }
 END_TEST
 
+/* Goal: a descriptor whose file object reads by the slot is not given up: -EPERM, as without a slot, and the read goes
+ * on. Method: a pipe, which keeps the read in flight. */
+START_TEST(detach_is_refused)
+{
+    struct note note = {0};
+    int         ends[2];
+
+    table(4);
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+    ck_assert_int_eq(loop_file_adopt(world_loop, &file, ends[0], &slotted), 0);
+    ck_assert_int_ge(slot_of(&file), 0);
+    ck_assert_int_eq(loop_file_read(&file, data, SIZE, LOOP_FILE_POSITION, LOOP_FILE_SOME, note_cb, &note), 0);
+    (void)loop_run(world_loop, LOOP_RUN_NOWAIT);
+    ck_assert_int_eq(loop_detach(world_loop, ends[0]), -EPERM);
+    ck_assert_int_eq(write(ends[1], "read", 4), 4);
+    note_is(&note, 0, 4);
+    ck_assert_int_eq(file_close(&file), 0);
+    close(ends[1]);
+}
+END_TEST
+
 /* Goal: a close with reads and writes in flight: each ends once, truly; then the slot goes. Also by the end of the
  * loop, and where the file is closed while it is being opened. */
 START_TEST(closed_in_flight)
@@ -231,6 +252,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, transfers_go_by_the_slot);
     tcase_add_test(tc, without_a_slot);
     tcase_add_test(tc, kept_descriptor);
+    tcase_add_test(tc, detach_is_refused);
     tcase_add_loop_test(tc, closed_in_flight, 0, 2);
     return suite;
 }
