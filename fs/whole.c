@@ -282,7 +282,17 @@ static void rehome(struct loop_object *object, bool forked)
     }
 }
 
-static const struct loop_object_class whole_class = {.name = "whole", .close = close_object, .rehome = rehome};
+/* The file is an object of its own. */
+static void let_go(struct loop_object *object)
+{
+    const struct whole_job *job = container_of(object, struct loop_whole, priv.object)->priv.job;
+
+    if (job->directory >= 0)
+        (void)sys_close(job->directory);
+}
+
+static const struct loop_object_class whole_class = {
+    .name = "whole", .close = close_object, .rehome = rehome, .let_go = let_go};
 
 /* ---- starting */
 

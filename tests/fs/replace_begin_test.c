@@ -5,6 +5,7 @@
 #include <ringloop/forward.h>
 #include <ringloop/stream.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 static struct loop_file *lent;  /* NULL: not yet */
 static uint32_t          files; /* calls */
@@ -267,6 +268,29 @@ START_TEST(forked)
 }
 END_TEST
 
+static void let_go_in_child(void *arg)
+{
+    struct stat stat;
+
+    TEST_TRUE_IN_CHILD(loop_destroy(world_loop) == 0);
+    for (int fd = *(int *)arg; fd < *(int *)arg + 100; fd++)
+        TEST_TRUE_IN_CHILD(fstat(fd, &stat) < 0 || !S_ISDIR(stat.st_mode));
+}
+
+/* Goal: a child that destroys the loop at once lets go of its descriptors, that of the directory too. Method: none is
+ * open, of all from the first one up that was free before. */
+START_TEST(let_go)
+{
+    int free_fd = dup(0);
+
+    test_close(free_fd);
+    begin_over("old", NULL);
+    test_in_child(let_go_in_child, &free_fd);
+    ck_assert_int_eq(loop_whole_replace_commit(&told.whole), 0);
+    ends(0, 0, "");
+}
+END_TEST
+
 /* Goal: it goes on on a ring anew. */
 START_TEST(moved)
 {
@@ -299,6 +323,7 @@ Suite *test_suite(void)
     tcase_add_test(wrong, destroyed);
     tcase_add_checked_fixture(elsewhere, world_open, world_close);
     tcase_add_test(elsewhere, forked);
+    tcase_add_test(elsewhere, let_go);
     tcase_add_test(elsewhere, moved);
     return suite;
 }
