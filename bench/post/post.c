@@ -123,13 +123,17 @@ static void loop_join(pthread_t thread)
 
 bool post_woken(void)
 {
+    bool drained, last;
+
     if (bench.calls++ == 0) {
         sem_post(&bench.held);
         wait_for(&bench.go);
     }
-    if (bench.calls == bench.calls_expected)
-        sem_post(&bench.drained);
-    return bench.calls == bench.calls_expected && bench.last;
+    drained = bench.calls == bench.calls_expected;
+    last = bench.last;
+    if (drained)
+        sem_post(&bench.drained); /* from here on the next round may begin */
+    return drained && last;
 }
 
 static double wake(void)

@@ -100,6 +100,7 @@ START_TEST(full_queue)
 {
     struct test_log logs[3] = {{0}};
 
+    TEST_FORKS_WITH_THREADS;
     ck_assert_int_eq(sem_init(&gate, 0, 0), 0);
     ck_assert_int_gt(loop_work(loop, LOOP_WORK_DEFAULT, wait_at_gate, test_log_cb, &logs[0], NULL), 0);
     for (int i = 0; i < 10000 && test_stats(loop).work_waiting > 0; i++)

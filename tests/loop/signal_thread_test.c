@@ -368,6 +368,7 @@ START_TEST(forks_under_fire)
     struct watcher keeper = {.signal = {0}};
     pthread_t      maker, firer;
 
+    TEST_FORKS_WITH_THREADS;
     watcher_start(loop, &keeper, signum, 0, watcher_noted);
     firing = 1;
     ck_assert_int_eq(pthread_create(&firer, NULL, fire, &signum), 0);
