@@ -65,9 +65,9 @@ LOOP_API LOOP_MUST_USE int loop_usage_get(enum loop_usage_of of, struct loop_usa
  */
 LOOP_API LOOP_MUST_USE int loop_memory_resident(uint64_t *ret_bytes);
 
-/* How many loops are of use: the processors that the calling thread may run on (sched_getaffinity(2)), or what quotas of
- * the process's control groups and those above them allow, rounded up, if that is less; at least 1. Of both versions of
- * control groups, where they are mounted in /sys/fs/cgroup. Reads some files: ask once. */
+/* How many loops are of use: the processors that the calling thread may run on (sched_getaffinity(2)), or what quotas
+ * of the process's control groups and those above them allow, rounded up, if that is less; at least 1. Of both versions
+ * of control groups, where they are mounted in /sys/fs/cgroup. Reads some files: ask once. */
 LOOP_API uint32_t loop_processors(void);
 
 LOOP_END_DECLS
