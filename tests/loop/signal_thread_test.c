@@ -364,11 +364,12 @@ END_TEST
 START_TEST(forks_under_fire)
 {
     int            signum = SIGUSR1;
-    struct loop   *loop = test_loop_new(NULL);
+    struct loop   *loop;
     struct watcher keeper = {.signal = {0}};
     pthread_t      maker, firer;
 
     TEST_FORKS_WITH_THREADS;
+    loop = test_loop_new(NULL);
     watcher_start(loop, &keeper, signum, 0, watcher_noted);
     firing = 1;
     ck_assert_int_eq(pthread_create(&firer, NULL, fire, &signum), 0);
